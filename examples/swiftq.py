@@ -48,6 +48,13 @@ import requests
 import swiftclient
 import urllib3.exceptions
 
+try:
+    from keystoneauth1 import exceptions as keystone
+    from keystoneauth1 import session
+    from keystoneauth1.identity import v3
+except ImportError:             # auth_version 1 does without
+    keystone = session = v3 = None
+
 CONFIG = '/etc/swiftdrop.ini'
 FOLDERS = ('cur', 'processing', 'retry', 'failed', 'done')
 LISTING_LIMIT = 10000       # Swift's container_listing_limit
@@ -264,7 +271,9 @@ class Message:
     def age_s(self) -> float:
         """By the server's clock alone; ours may be wrong."""
         now = email.utils.parsedate_to_datetime(self.headers['Date'])
-        return now.timestamp() - float(self.headers['X-Timestamp'])
+        # Date has no fraction: what was just written seems to come.
+        return max(0.0,
+                   now.timestamp() - float(self.headers['X-Timestamp']))
 
     def envelope(self) -> dict[str, Any]:
         """What the filter wrote down about the message, decoded."""
@@ -547,10 +556,7 @@ def keystone_session(account: dict[str, str], options: dict[str, str],
     Given the credentials itself, swiftclient would ignore cacert, insecure,
     region and interface of an application credential.
     """
-    try:
-        from keystoneauth1 import session
-        from keystoneauth1.identity import v3
-    except ImportError:
+    if not keystone:
         raise Problem(os.EX_UNAVAILABLE, 'auth_version = 3 needs the Python '
                       'module keystoneauth1 (Debian: python3-keystoneauth1)')
     url = account['authurl'].rstrip('/')
@@ -558,8 +564,10 @@ def keystone_session(account: dict[str, str], options: dict[str, str],
         url += '/v3'
     if options.get('application_credential_id'):
         auth = v3.ApplicationCredential(
-            url, options.get('application_credential_secret'),
-            options['application_credential_id'])
+            url,
+            application_credential_id=options['application_credential_id'],
+            application_credential_secret=options.get(
+                'application_credential_secret'))
     else:
         auth = v3.Password(
             url, password=account.get('key'), username=account.get('user'),
@@ -606,31 +614,23 @@ class Store:
             raise Problem(os.EX_CONFIG, str(e)) from e
         except (OSError, urllib3.exceptions.HTTPError) as e:
             raise Passing(f'Swift: {e}') from e
-        except Exception as e:
-            # Of keystoneauth1, which is there with auth_version 3 only.
+        except (keystone.ClientException if keystone else ()) as e:
             status = getattr(e, 'http_status', None)
-            if not type(e).__module__.startswith('keystoneauth1.'):
-                raise
             if status in (401, 403):
                 raise Problem(os.EX_NOPERM, f'Keystone: {e}') from e
-            if status in (400, 404):
+            if (status in (400, 404)
+                    or isinstance(e, keystone.CatalogException)):
                 raise Problem(os.EX_CONFIG, f'Keystone: {e}') from e
             raise Passing(f'Keystone: {e}') from e
 
     def account_path(self) -> str:
         """/v1/AUTH_...: the same for all who see the same container."""
-        if not self.connection.url:
-            self.call_account()
-        if not self.connection.url:
-            raise Problem(os.EX_CONFIG, 'no object-store endpoint for this '
-                          'region and interface')
+        while not self.connection.url:
+            try:
+                self.call('head_container')
+            except Missing:
+                raise self.no_container()
         return urllib.parse.urlsplit(self.connection.url).path
-
-    def call_account(self) -> None:
-        try:
-            self.call('head_container')
-        except Missing:
-            raise self.no_container()
 
     def no_container(self) -> Problem:
         return Problem(os.EX_CONFIG,
@@ -834,12 +834,12 @@ class Queue:
         self.locks = locks
         self.layout = layout
         self.report = report
-        self.scope = f'swiftq:{store.account_path()}/{store.container}:'
         self.no_retry_until = 0.0
         self.damaged: dict[str, float] = {}
 
     def lock(self, name: str) -> Optional[Lease]:
-        return self.locks.lock(self.scope + name)
+        return self.locks.lock(f'swiftq:{self.store.account_path()}/'
+                               f'{self.store.container}:{name}')
 
     def place(self, folder: str, name: str) -> Place:
         return Place(self.layout.at(folder, name), folder, name)
@@ -1043,7 +1043,7 @@ class Queue:
             waiting.setdefault(place.name, []).append(place)
         for place, entry, now in self.places('processing'):
             self.report.tick('messages looked at')
-            if now - modified(entry) < older_s:
+            if age_s(entry, now) < older_s:
                 self.skip(place, 'too young')
                 continue
             lease = self.lock(place.name)
@@ -1087,7 +1087,7 @@ class Queue:
         for now, page in self.store.pages(prefix):
             for entry in page:
                 self.report.tick('messages looked at')
-                if now - modified(entry) < older_s:
+                if age_s(entry, now) < older_s:
                     continue
                 if not dry_run:
                     self.store.delete(entry['name'])
@@ -1097,13 +1097,14 @@ class Queue:
                                   dry_run=dry_run)
 
 
-def modified(entry: Mapping[str, Any]) -> float:
-    """last_modified of a listing, which is UTC and does not say so."""
+def age_s(entry: Mapping[str, Any], now: float) -> float:
+    """By last_modified of a listing, which is UTC and does not say so."""
     text = entry['last_modified'].rstrip('Z')
     if '.' not in text:
         text += '.0'
-    return datetime.datetime.strptime(
-        text + ' +0000', '%Y-%m-%dT%H:%M:%S.%f %z').timestamp()
+    modified = datetime.datetime.strptime(text + ' +0000',
+                                          '%Y-%m-%dT%H:%M:%S.%f %z')
+    return max(0.0, now - modified.timestamp())
 
 
 # ---------------------------------------------------------------------------

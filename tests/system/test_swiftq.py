@@ -254,10 +254,10 @@ def test_retry_is_delayed_more_and_more_and_then_given_up(box):
 
 
 def test_tries_are_counted_where_metadata_has_no_room(box):
-    # Not more than fits on the lab's ext4, where Swift's 4096 bytes do not;
-    # the limit is met by the number of items, 90.
-    full = {f"Fill-{i}": "x" for i in range(90 - 6)}
-    name = box.put(**full)
+    # Swift's limits are 4096 bytes and 90 items; the lab's ext4 takes little
+    # more than half of those bytes, so it is the items here.
+    full = {f"{i:02d}": "x" for i in range(90 - 6)}
+    name = box.put(Fingerprint="x", **full)
     for tries in (1, 2):
         event, _ = box.events("run", "--once", "--retry-delay", "0", "--",
                               "sh", "-c", "exit 75")
@@ -265,7 +265,7 @@ def test_tries_are_counted_where_metadata_has_no_room(box):
         time.sleep(2.1)
         raw = box.raw(f"retry/{event['due']}.{tries}/{name}")
         assert "X-Object-Meta-Swiftq-Tries" not in raw
-        assert raw["X-Object-Meta-Fill-83"] == "x"
+        assert raw["X-Object-Meta-83"] == "x"
     box.swiftq("run", "--once", "--max-tries", "3", "--", "true")
     assert box.where() == {"done": [name]}
 
@@ -608,7 +608,7 @@ def test_keystone(keystone_container, ini, tmp_path):
     assert "Keystone" in box.swiftq("list", ini=config, status=EX_NOPERM).err
     config = ini({"box": {**options, "os_options_region_name": "None"}},
                  "region.ini")
-    assert "no object-store endpoint" in box.swiftq(
+    assert "not found" in box.swiftq(
         "list", ini=config, status=EX_CONFIG).err
 
 
@@ -642,7 +642,7 @@ def test_a_container_that_vanishes_ends_the_worker(box):
 def test_expired_token_and_swift_away_for_a_while(box):
     worker = box.start("run", "--poll", "0.2", "--", "true")
     box.put()
-    wait_for(lambda: box.names("done"), "the first message")
+    wait_for(lambda: events_of(worker), "the first message is finished")
     # tempauth's tokens are in the proxy's memory: the worker's is refused
     # with 401 afterwards.
     box.swift.stop()
@@ -655,13 +655,13 @@ def test_expired_token_and_swift_away_for_a_while(box):
     worker.terminate()
     assert worker.wait(10) == 0
     assert [e["event"] for e in events_of(worker)] == [
-        "done", "waiting", "resumed", "done", "summary"]
+        "done", "waiting", "resumed", "done", "summary"], events_of(worker)
 
 
 def test_credentials_refused_end_the_worker(box):
     box.swift.fault("token:401")
     worker = box.start("run", "--", "true")
-    assert worker.wait(20) == EX_NOPERM
+    assert worker.wait(20) == EX_NOPERM, events_of(worker)
     assert "401" in events_of(worker)[-1]["reason"]
 
 
@@ -687,13 +687,12 @@ def test_a_copy_that_swift_says_failed(box):
     """COPY is a PUT inside: lost:503 stores it and says it did not."""
     name = box.put()
     box.swift.fault("lost:503")
-    config = box.ini
     worker = box.start("run", "--once", "--", "true")
-    time.sleep(2)
+    wait_for(lambda: box.names("processing"), "the copy is made")
+    assert box.names("cur") == [name]
     box.swift.fault()
     assert worker.wait(30) == 0
     assert box.where() == {"done": [name]}
-    assert config
 
 
 def test_list_into_a_closed_pipe(box):
