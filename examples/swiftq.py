@@ -118,7 +118,7 @@ def read_sections(path: Optional[str],
                                        allow_no_value=True,
                                        default_section='')
     from_environment = [n for n in environ if re.match(
-        r'SWIFTDROP_(?!SERVICE_|PORT)[A-Z0-9]+_', n)]
+        r'SWIFTDROP_(?!SERVICE_|PORT)[^_]+_.', n)]
     try:
         with open(path or CONFIG, encoding='utf-8') as f:
             parser.read_file(f)
@@ -133,8 +133,8 @@ def read_sections(path: Optional[str],
                 for name in parser.sections()}
     for name in from_environment:
         section, option = name[len('SWIFTDROP_'):].split('_', 1)
-        section = next((s for s in sections if s.upper() == section), section)
-        sections.setdefault(section, {})[option.lower()] = environ[name]
+        sections.setdefault(section.upper(), {})[option.lower()] = \
+            environ[name]
     return sections
 
 

@@ -556,11 +556,12 @@ def test_secrets_in_files(box, ini):
 
 
 def test_environment_beats_the_file(box, ini):
-    config = ini({"box": {"recipients": "*", **box.container.options(),
+    config = ini({"BOX": {"recipients": "*", **box.container.options(),
                           "key": "wrong"}}, "wrong.ini")
     box.swiftq("list", ini=config, status=EX_NOPERM)
-    box.swiftq("list", ini=config, env={**os.environ,
-                                        "SWIFTDROP_BOX_KEY": box.swift.key})
+    box.swiftq("list", ini=config, env={
+        **os.environ, "SWIFTDROP_BOX_KEY": box.swift.key,
+        "SWIFTDROP_SERVICE_PORT": "25", "SWIFTDROP_PORT_25_TCP": "tcp://x"})
 
 
 @pytest.mark.parametrize("options, reason", [
