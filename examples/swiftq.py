@@ -510,7 +510,16 @@ def open_locks(spec: str, ttl_s: float) -> Locks:
 # Swift.
 
 
-def connect(account: dict[str, str]) -> swiftclient.Connection:
+class Connection(swiftclient.Connection):
+    def http_connection(self, url: Optional[str] = None) -> Any:
+        url = url or self.url or ''
+        if self.authurl.startswith('https:') and url.startswith('http:'):
+            raise Problem(os.EX_CONFIG, 'the storage URL is not https as '
+                          'authurl is: the token would be seen')
+        return super().http_connection(url)
+
+
+def connect(account: dict[str, str]) -> Connection:
     section = account['section']
     version = {'3.0': '3', '1.0': '1'}.get(
         account.get('auth_version', '3'), account.get('auth_version', '3'))
@@ -543,7 +552,7 @@ def connect(account: dict[str, str]) -> swiftclient.Connection:
     session = None
     if version == '3':
         session = keystone_session(account, options, tls, timeout_s)
-    return swiftclient.Connection(
+    return Connection(
         account['authurl'], account.get('user'), account.get('key'),
         retries=retries, auth_version=version, os_options=options,
         timeout=timeout_s, session=session, **tls)
@@ -569,17 +578,20 @@ def keystone_session(account: dict[str, str], options: dict[str, str],
             application_credential_secret=options.get(
                 'application_credential_secret'))
     else:
+        default = {kind: None if options.get(kind + '_domain_name')
+                   else 'default' for kind in ('user', 'project')}
         auth = v3.Password(
             url, password=account.get('key'), username=account.get('user'),
             user_id=options.get('user_id'),
-            user_domain_id=options.get('user_domain_id'),
             user_domain_name=options.get('user_domain_name'),
+            user_domain_id=options.get('user_domain_id', default['user']),
             project_id=options.get('project_id') or options.get('tenant_id'),
             project_name=(options.get('project_name')
                           or options.get('tenant_name')
                           or account.get('tenant_name')),
-            project_domain_id=options.get('project_domain_id'),
-            project_domain_name=options.get('project_domain_name'))
+            project_domain_name=options.get('project_domain_name'),
+            project_domain_id=options.get('project_domain_id',
+                                          default['project']))
     cert = tls['cert']
     if cert and tls['cert_key']:
         cert = (cert, tls['cert_key'])
@@ -803,12 +815,12 @@ def to_json(value: Mapping[str, Any]) -> str:
 @dataclass
 class Taken:
     """A message in processing/ that is ours."""
-    message: Message
     place: Place
     body: IO[bytes]
     leases: list[Lease]
-    claim: str
-    tries: int
+    message: Message = field(init=False)
+    claim: str = ''
+    tries: int = 0
 
     @property
     def lost(self) -> bool:
@@ -880,8 +892,7 @@ class Queue:
             lease = self.lock(place.name)
             if lease is None:
                 continue
-            taken = Taken(None, place, tempfile.TemporaryFile(),  # type: ignore
-                          [lease], '', 0)
+            taken = Taken(place, tempfile.TemporaryFile(), [lease])
             claimed = False
             try:
                 claimed = self.claim(taken, dedupe)
@@ -1450,7 +1461,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     common(parser)
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
 
-    def command(function: Any, name: str, text: str) -> argparse.ArgumentParser:
+    def command(function: Any, name: str,
+                text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         common(sub, default=argparse.SUPPRESS)
         sub.set_defaults(function=function)

@@ -605,6 +605,8 @@ def test_keystone(keystone_container, ini, tmp_path):
                           "container": box.name, **credential}}, "ac.ini")
     box.swiftq("finish", name, "done", ini=config)
     assert box.where() == {"done": [name]}
+    by_default = {k: v for k, v in options.items() if "domain" not in k}
+    box.swiftq("list", ini=ini({"box": by_default}, "domain.ini"))
     config = ini({"box": {**options, "key": "wrong"}}, "wrong.ini")
     assert "Keystone" in box.swiftq("list", ini=config, status=EX_NOPERM).err
     config = ini({"box": {**options, "os_options_region_name": "None"}},
@@ -623,8 +625,13 @@ def test_tls(tls_container, ini, tmp_path):
     config = ini({"box": {**options, "retries": "0"}}, "stranger.ini")
     assert "certificate" in box.swiftq("list", ini=config,
                                        status=EX_UNAVAILABLE).err
-    box.swiftq("list", ini=ini({"box": {**options, "insecure": "yes"}},
-                               "insecure.ini"))
+    options["insecure"] = "yes"
+    box.swiftq("list", ini=ini({"box": options}, "insecure.ini"))
+    box.connection.head_account()
+    options["os_options_object_storage_url"] = \
+        box.connection.url.replace("https:", "http:")
+    assert "not https as authurl" in box.swiftq(
+        "list", ini=ini({"box": options}, "plain.ini"), status=EX_CONFIG).err
 
 
 # Faults
