@@ -42,7 +42,7 @@ import time
 import urllib.parse
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import IO, Any, Iterable, Iterator, Mapping, Optional
+from typing import IO, Any, Callable, Iterable, Iterator, Mapping, Optional
 
 import requests
 import swiftclient
@@ -846,6 +846,7 @@ class Queue:
         self.locks = locks
         self.layout = layout
         self.report = report
+        self.impatient = lambda: True   # see persist(); "run" has more
         self.no_retry_until = 0.0
         self.damaged: dict[str, float] = {}
 
@@ -932,14 +933,30 @@ class Queue:
         self.store.copy(message, taken.place.object,
                         {'Tries': str(taken.tries), 'Claim': taken.claim})
         # Died here: two copies, nothing was processed; recover sees to it.
-        if not taken.lost:
-            self.store.delete(source.object)
+        self.persist(lambda: self.store.delete(source.object),
+                     lambda: taken.lost)
         # The command must not start unless the lock still is ours.
         if taken.lost:
             self.report.event('lost', f'lost {source.name}: the lock is gone',
                               name=source.name, reason='lock')
             return False
         return True
+
+    def persist(self, action: Callable[[], None],
+                pointless: Callable[[], bool] = lambda: False) -> None:
+        """Do ACTION through any fault that may pass: we are in the middle
+        of something that others can only undo with recover."""
+        delay = 0.0
+        while not pointless():
+            try:
+                return action()
+            except Passing as e:
+                if self.impatient():
+                    raise
+                if not delay:
+                    self.report.event('waiting', str(e), reason=str(e))
+                delay = min(max(1.0, delay * 2), FAULT_DELAY_MAX_S)
+                time.sleep(delay * random.uniform(0.5, 1))
 
     def superseded(self, message: Message, folders: Iterable[str],
                    others: Iterable[Place] = ()) -> bool:
@@ -1130,6 +1147,7 @@ class Worker:
         self.args = args
         self.environ = environ
         self.signals = 0        # SIGTERM and SIGINT so far
+        queue.impatient = lambda: self.signals >= 2
         if not shutil.which(args.command[0]):
             raise Problem(os.EX_USAGE, f'{args.command[0]}: no such command')
 
@@ -1194,7 +1212,7 @@ class Worker:
                 to = layout.at(folder, name)
             if folder == 'cur':
                 state['Tries'] = str(taken.tries - 1)
-            self.insist(taken, folder, to, state)
+            self.settle(taken, folder, to, state)
         except Lost as e:
             self.report.event('lost', f'lost {name}: {e}; another may '
                               'process it again', name=name, reason=str(e))
@@ -1228,26 +1246,20 @@ class Worker:
         return min(delay, max(RETRY_DELAY_MAX_S, self.args.retry_delay)
                    ) * random.uniform(0.9, 1.1)
 
-    def insist(self, taken: Taken, folder: str, to: str,
+    def settle(self, taken: Taken, folder: str, to: str,
                state: Mapping[str, str]) -> None:
-        """Finish, through any fault that may pass: once the command has
-        run, giving up would mean running it again."""
-        delay = 0.0
-        while True:
-            try:
-                if folder == 'done' and self.args.dedupe:
-                    self.queue.mark(taken.message)
-                self.queue.finish(taken.place, to, taken.claim, state)
-                return
-            except Missing:
-                raise Lost('the container is gone')
-            except Passing as e:
-                if not delay:
-                    self.report.event('waiting', str(e), reason=str(e))
-                if self.signals >= 2:
-                    raise Lost(f'stopped before it could be moved to {to}')
-                delay = min(max(1.0, delay * 2), FAULT_DELAY_MAX_S)
-                time.sleep(delay * random.uniform(0.5, 1))
+        """Move to TO what the command has been run for."""
+        def action() -> None:
+            if folder == 'done' and self.args.dedupe:
+                self.queue.mark(taken.message)
+            self.queue.finish(taken.place, to, taken.claim, state)
+
+        try:
+            self.queue.persist(action)
+        except Missing:
+            raise Lost('the container is gone')
+        except Passing:
+            raise Lost(f'stopped before it could be moved to {to}')
 
     def execute(self, taken: Taken) -> Optional[int]:
         """Run the command; None when it was ended at our order."""
@@ -1263,7 +1275,7 @@ class Worker:
                 pass_fds=[lease.fileno for lease in taken.leases
                           if lease.fileno is not None])
         except OSError as e:
-            self.insist(taken, 'cur',
+            self.settle(taken, 'cur',
                         self.queue.layout.at('cur', taken.place.name),
                         {'Tries': str(taken.tries - 1)})
             raise Problem(os.EX_OSERR, f'{self.args.command[0]}: '

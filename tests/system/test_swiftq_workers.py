@@ -58,27 +58,33 @@ def redis_server(tmp_path):
 # Crashes
 
 
-class Dies:
-    """Makes a worker kill itself at its Nth request to Swift, before the
-    request is made or after it was answered."""
-
-    def __init__(self, step, after):
-        self.step, self.after = step, after
-
-    def __call__(self):
+def at_request(number, before=None, after=None):
+    """Makes a worker call before() or after() around its Nth request to
+    Swift, whatever comes of it; for start()."""
+    def install():
         real, count = swiftq.Store.call, itertools.count(1)
 
         def call(store, *args, **kwargs):
-            fatal = next(count) == self.step
-            if fatal and not self.after:
-                os.kill(os.getpid(), signal.SIGKILL)
+            hit = next(count) == number
+            if hit and before:
+                before()
             try:
                 return real(store, *args, **kwargs)
             finally:
-                if fatal:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                if hit and after:
+                    after()
 
         swiftq.Store.call = call
+    return install
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lose_answer():
+    with open(os.environ["LOST"], "w"):
+        raise swiftq.Passing("the answer is lost")
 
 
 @pytest.mark.parametrize("source, status, target", [
@@ -90,10 +96,10 @@ def test_a_worker_may_die_at_any_step(box, source, status, target):
            f'echo $SWIFTQ_NAME >> "$0"; exit {status}', str(log))
     deaths = 0
     for step in itertools.count(1):
-        for after in (False, True):
+        for moment in ("before", "after"):
             name = box.put(folder=source, age=100 - step)
             before = box.raw(source + name)
-            worker = box.start(*run, before=Dies(step, after))
+            worker = box.start(*run, before=at_request(step, **{moment: die}))
             if worker.wait() != 0:
                 deaths += 1
                 assert worker.exitcode == -signal.SIGKILL, events_of(worker)
@@ -114,6 +120,25 @@ def test_a_worker_may_die_at_any_step(box, source, status, target):
             break
     # Nothing would be shown if it died nowhere.
     assert deaths >= 20
+
+
+def test_any_answer_of_swift_may_be_lost(box, monkeypatch):
+    """The request was carried out, and the worker does not know."""
+    log, lost = box.tmp_path / "ran", box.tmp_path / "lost"
+    monkeypatch.setenv("LOST", str(lost))
+    for step in itertools.count(1):
+        name = box.put(age=100 - step)
+        worker = box.start("run", "--once", "--dedupe", "--", "sh", "-c",
+                           'echo $SWIFTQ_NAME >> "$0"', str(log),
+                           before=at_request(step, after=lose_answer))
+        assert worker.wait() == 0, events_of(worker)
+        assert name in box.names("done")
+        assert log.read_text().split().count(name) == 1
+        if not lost.exists():
+            break
+        lost.unlink()
+    assert step >= 10
+    assert list(box.where()) == ["done"]
 
 
 @pytest.mark.parametrize("kind, messages, workers, kills", [
