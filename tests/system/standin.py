@@ -212,7 +212,7 @@ def drop(exchange):
 class Store(Server):
     """Swift with its authentication in one server."""
 
-    user, password = "test:tester", "testing"
+    user, password = "test:tester", "keysecret"
 
     def __init__(self, catalog=None, **more):
         super().__init__(**more)

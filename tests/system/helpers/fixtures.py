@@ -56,6 +56,10 @@ class Bench:
     def end(self):
         for session in self.sessions:
             session.cleanup()
+        for session in self.sessions:
+            if session.log and session.log.path.exists():
+                for secret in ("secrettoken", "keysecret"):
+                    assert secret not in str(session.log), session.log
 
 
 @pytest.fixture
