@@ -2,22 +2,26 @@
 """TLS to the store: the account keys cacert, insecure, cert, cert_key and
 the HTTP hygiene of contract, section 2."""
 
+import shutil
 import ssl
+import uuid
 import warnings
 
+import lab
 import pytest
 
 import standin
 from helpers import program
-from helpers.certificates import Authority
 
 MESSAGE = b"Subject: tls\r\n\r\ntext\r\n"
-HERE = "127.0.0.1"
 
 
-@pytest.fixture
-def authority(tmp_path):
-    return Authority(tmp_path / "authority")
+def server(authority, alt_name="IP:127.0.0.1", days=30):
+    """A server's context with a new certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue(
+        f"server-{uuid.uuid4().hex}", alt_name, days))
+    return context
 
 
 def stored(bench, account, **more):
@@ -37,78 +41,79 @@ def refused(reply, store):
 
 
 def test_cacert_file(bench, authority):
-    with standin.Store(tls=authority.server(HERE)) as store:
-        assert stored(bench, store.account(cacert=authority.path)).code == 250
+    with standin.Store(tls=server(authority)) as store:
+        assert stored(bench, store.account(cacert=authority.certificate)).code == 250
 
 
-def test_cacert_hashed_folder(bench, authority, tmp_path):
-    folder = authority.hashed_folder(tmp_path / "certs")
-    with standin.Store(tls=authority.server(HERE)) as store:
+def test_cacert_hashed_folder(bench, authority):
+    folder = authority.hashed_folder
+    with standin.Store(tls=server(authority)) as store:
         assert stored(bench, store.account(cacert=folder)).code == 250
 
 
 def test_cacert_default_is_the_folder(bench, authority, tmp_path):
     """/etc/ssl/certs as a folder: no bundle is there to be read."""
-    folder = authority.hashed_folder(tmp_path / "certs")
+    # Copied, because its links lead out of it.
+    folder = shutil.copytree(authority.hashed_folder, tmp_path / "certs")
     prefix = ("unshare", "-rm",
               *program.shell(f"mount --bind {folder} /etc/ssl/certs"))
-    with standin.Store(tls=authority.server(HERE)) as store:
+    with standin.Store(tls=server(authority)) as store:
         assert stored(bench, store.account(), prefix=prefix).code == 250
 
 
 def test_unknown_authority(bench, authority):
-    with standin.Store(tls=authority.server(HERE)) as store:
+    with standin.Store(tls=server(authority)) as store:
         refused(stored(bench, store.account()), store)
 
 
 def test_another_authority(bench, authority, tmp_path):
-    other = Authority(tmp_path / "other")
-    with standin.Store(tls=authority.server(HERE)) as store:
-        refused(stored(bench, store.account(cacert=other.path)), store)
+    other = lab.Authority(tmp_path / "other")
+    with standin.Store(tls=server(authority)) as store:
+        refused(stored(bench, store.account(cacert=other.certificate)), store)
 
 
 def test_expired_certificate(bench, authority):
-    with standin.Store(tls=authority.server(HERE, days=(-9, -1))) as store:
-        refused(stored(bench, store.account(cacert=authority.path)), store)
+    with standin.Store(tls=server(authority, days=-1)) as store:
+        refused(stored(bench, store.account(cacert=authority.certificate)), store)
 
 
 def test_certificate_of_another_host(bench, authority):
-    with standin.Store(tls=authority.server("192.0.2.1")) as store:
-        refused(stored(bench, store.account(cacert=authority.path)), store)
+    with standin.Store(tls=server(authority, "IP:192.0.2.1")) as store:
+        refused(stored(bench, store.account(cacert=authority.certificate)), store)
 
 
 def test_insecure(bench, authority):
-    context = authority.server("192.0.2.1", days=(-9, -1))
+    context = server(authority, "IP:192.0.2.1", -1)
     with standin.Store(tls=context) as store:
         assert stored(bench, store.account(insecure="yes")).code == 250
         assert stored(bench, store.account(insecure="no")).code == 451
 
 
 def test_tls_1_1_is_refused(bench, authority):
-    context = authority.server(HERE)
+    context = server(authority)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
     with standin.Store(tls=context) as store:
-        refused(stored(bench, store.account(cacert=authority.path)), store)
+        refused(stored(bench, store.account(cacert=authority.certificate)), store)
 
 
 def test_tls_1_2_is_enough(bench, authority):
-    context = authority.server(HERE)
+    context = server(authority)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with standin.Store(tls=context) as store:
-        assert stored(bench, store.account(cacert=authority.path)).code == 250
+        assert stored(bench, store.account(cacert=authority.certificate)).code == 250
 
 
 def test_client_certificate(bench, authority):
-    context = authority.server(HERE)
+    context = server(authority)
     context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(authority.path)
-    cert, key = authority.issue("client")
+    context.load_verify_locations(authority.certificate)
+    cert, key = authority.issue(f"client-{uuid.uuid4().hex}")
     with standin.Store(tls=context) as store:
-        options = store.account(cacert=authority.path)
+        options = store.account(cacert=authority.certificate)
         assert stored(bench, options).code == 451
         assert store.requests == []
         assert stored(bench, {**options, "cert": cert,
@@ -116,9 +121,9 @@ def test_client_certificate(bench, authority):
 
 
 def test_plain_storage_url_after_https_is_refused(bench, authority, store):
-    with standin.Store(tls=authority.server(HERE)) as secure:
+    with standin.Store(tls=server(authority)) as secure:
         secure.storage_url = store.storage_url
-        reply = stored(bench, secure.account(cacert=authority.path))
+        reply = stored(bench, secure.account(cacert=authority.certificate))
         assert reply.code == 451
         assert store.requests == []
 
@@ -127,9 +132,9 @@ def test_plain_storage_url_after_https_is_refused(bench, authority, store):
 def test_configured_plain_storage_url_after_https(option, bench, authority,
                                                   store):
     """At the latest when a message comes."""
-    with standin.Store(tls=authority.server(HERE)) as secure:
+    with standin.Store(tls=server(authority)) as secure:
         session = bench.session(bench.config(archive=secure.account(
-            cacert=authority.path, **{option: store.storage_url})))
+            cacert=authority.certificate, **{option: store.storage_url})))
         reply = session.reply()
         if reply.code == 220:
             session.cmd("EHLO x")
@@ -138,11 +143,11 @@ def test_configured_plain_storage_url_after_https(option, bench, authority,
         assert store.requests == []
 
 
-def test_environment_does_not_add_authorities(bench, authority, tmp_path):
-    folder = authority.hashed_folder(tmp_path / "certs")
-    env = {"SSL_CERT_FILE": str(authority.path), "SSL_CERT_DIR": str(folder),
-           "CURL_CA_BUNDLE": str(authority.path)}
-    with standin.Store(tls=authority.server(HERE)) as store:
+def test_environment_does_not_add_authorities(bench, authority):
+    env = {"SSL_CERT_FILE": authority.certificate,
+           "SSL_CERT_DIR": authority.hashed_folder,
+           "CURL_CA_BUNDLE": authority.certificate}
+    with standin.Store(tls=server(authority)) as store:
         refused(stored(bench, store.account(), env=env), store)
 
 
@@ -154,8 +159,8 @@ def test_environment_changes_nothing(bench, authority, tmp_path):
     env = {"SSLKEYLOGFILE": str(keys), "OPENSSL_CONF": str(broken),
            "SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent",
            "CURL_CA_BUNDLE": "/nonexistent"}
-    with standin.Store(tls=authority.server(HERE)) as store:
-        reply = stored(bench, store.account(cacert=authority.path), env=env)
+    with standin.Store(tls=server(authority)) as store:
+        reply = stored(bench, store.account(cacert=authority.certificate), env=env)
         assert reply.code == 250
     assert not keys.exists()
 
@@ -163,7 +168,7 @@ def test_environment_changes_nothing(bench, authority, tmp_path):
 def test_server_that_speaks_no_tls(bench, store, authority):
     options = store.account(
         authurl=store.authurl.replace("http:", "https:"),
-        cacert=authority.path)
+        cacert=authority.certificate)
     with standin.Server() as silent:
         silent.serve = lambda connection: connection.sendall(b"HTTP/1.1 200\r")
         options["authurl"] = f"https://127.0.0.1:{silent.port}/auth/v1.0"
