@@ -169,8 +169,8 @@ def test_address(spelled, meant, bench, store):
     session.quit()
 
 
-@pytest.mark.parametrize("address", ("müller@example.com", "user@exämple.com",
-                                     "用户@例子.example"))
+@pytest.mark.parametrize("address", (
+    "müller@example.com", "user@exämple.com", "用户@例子.example"))
 def test_utf8_address_with_smtputf8(address, bench, store):
     session = bench.accept(archive=store.account(recipients="*"))
     assert session.cmd(f"MAIL FROM:<{address}> SMTPUTF8").code == 250

@@ -42,7 +42,8 @@ def refused(reply, store):
 
 def test_cacert_file(bench, authority):
     with standin.Store(tls=server(authority)) as store:
-        assert stored(bench, store.account(cacert=authority.certificate)).code == 250
+        options = store.account(cacert=authority.certificate)
+        assert stored(bench, options).code == 250
 
 
 def test_cacert_hashed_folder(bench, authority):
@@ -74,12 +75,14 @@ def test_another_authority(bench, authority, tmp_path):
 
 def test_expired_certificate(bench, authority):
     with standin.Store(tls=server(authority, days=-1)) as store:
-        refused(stored(bench, store.account(cacert=authority.certificate)), store)
+        options = store.account(cacert=authority.certificate)
+        refused(stored(bench, options), store)
 
 
 def test_certificate_of_another_host(bench, authority):
     with standin.Store(tls=server(authority, "IP:192.0.2.1")) as store:
-        refused(stored(bench, store.account(cacert=authority.certificate)), store)
+        options = store.account(cacert=authority.certificate)
+        refused(stored(bench, options), store)
 
 
 def test_insecure(bench, authority):
@@ -97,14 +100,16 @@ def test_tls_1_1_is_refused(bench, authority):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
     with standin.Store(tls=context) as store:
-        refused(stored(bench, store.account(cacert=authority.certificate)), store)
+        options = store.account(cacert=authority.certificate)
+        refused(stored(bench, options), store)
 
 
 def test_tls_1_2_is_enough(bench, authority):
     context = server(authority)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with standin.Store(tls=context) as store:
-        assert stored(bench, store.account(cacert=authority.certificate)).code == 250
+        options = store.account(cacert=authority.certificate)
+        assert stored(bench, options).code == 250
 
 
 def test_client_certificate(bench, authority):
@@ -160,8 +165,8 @@ def test_environment_changes_nothing(bench, authority, tmp_path):
            "SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent",
            "CURL_CA_BUNDLE": "/nonexistent"}
     with standin.Store(tls=server(authority)) as store:
-        reply = stored(bench, store.account(cacert=authority.certificate), env=env)
-        assert reply.code == 250
+        options = store.account(cacert=authority.certificate)
+        assert stored(bench, options, env=env).code == 250
     assert not keys.exists()
 
 

@@ -5,7 +5,8 @@ import hashlib
 import re
 import urllib.parse
 
-NAME = re.compile(r"(\d{10})\.M(\d{6})P(\d+)R([0-9a-f]{16})\.([^/:,]+),S=(\d+)")
+NAME = re.compile(r"(\d{10})\.M(\d{6})P(\d+)R([0-9a-f]{16})"
+                  r"\.([^/:,]+),S=(\d+)")
 
 
 def fingerprint(sender, recipients, content, xforward=False):
