@@ -52,7 +52,7 @@ class Process(multiprocessing.get_context("fork").Process):
             self.before()
         sys.exit(swiftq.main(self.argv))
 
-    def wait(self, seconds=60):
+    def wait(self, seconds=120):
         """The exit status; minus the signal's number when it was one."""
         self.join(seconds)
         assert self.exitcode is not None, f"still runs after {seconds} s"
@@ -174,7 +174,7 @@ def events_of(process):
         return [json.loads(line) for line in log if line.startswith("{")]
 
 
-def wait_for(condition, what, seconds=30):
+def wait_for(condition, what, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not after {seconds} s: {what}"

@@ -294,7 +294,7 @@ def test_first_signal_lets_the_message_be_finished(box, number):
     worker = box.start("run", "--", "sh", "-c", "sleep 1.5; exit 0")
     wait_for(lambda: box.names("processing"), "the first message is taken")
     worker.send_signal(number)
-    assert worker.wait(10) == 0
+    assert worker.wait() == 0
     assert box.where() == {"done": [first], "cur": [second]}
     assert events_of(worker)[-1] == {"event": "summary", "done": 1,
                                      "bytes": events_of(worker)[-1]["bytes"]}
@@ -311,7 +311,7 @@ def test_second_signal_gives_the_message_back(box):
     time.sleep(0.7)
     assert worker.exitcode is None
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait() == 0
     assert box.where() == {"cur": [name]}
     assert box.raw("cur/" + name)["X-Object-Meta-Swiftq-Tries"] == "0"
     assert events_of(worker)[0]["event"] == "returned"
@@ -393,7 +393,7 @@ def test_recover_leaves_a_live_worker_alone(box):
     assert "a worker has it" in box.swiftq("finish", name, "done",
                                            status=EX_TEMPFAIL).err
     go.touch()
-    assert worker.wait(10) == 0
+    assert worker.wait() == 0
     assert box.where() == {"done": [name]}
 
 
@@ -426,7 +426,7 @@ def test_a_message_that_kills_its_worker_is_given_up(box):
     for _ in range(2):
         worker = box.start("run", "--max-tries", "2", "--", "sh", "-c",
                            "kill -9 $PPID")
-        assert worker.wait(20) == -signal.SIGKILL
+        assert worker.wait() == -signal.SIGKILL
         wait_for(lambda: box.events("recover", "--older-than", "0")[0][
             "event"] == "recovered", "the message comes back")
     event, _ = box.events("run", "--once", "--max-tries", "2", "--", "cat")
@@ -642,7 +642,7 @@ def test_a_container_that_vanishes_ends_the_worker(box):
     time.sleep(1.5)
     assert worker.exitcode is None
     box.connection.delete_container(box.name)
-    assert worker.wait(10) == EX_CONFIG
+    assert worker.wait() == EX_CONFIG
     assert events_of(worker)[-1]["reason"] == \
         f"there is no container {box.name}"
 
@@ -661,7 +661,7 @@ def test_expired_token_and_swift_away_for_a_while(box):
     box.put()
     wait_for(lambda: len(box.names("done")) == 2, "the second message")
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait() == 0
     assert [e["event"] for e in events_of(worker)] == [
         "done", "waiting", "resumed", "done", "summary"], events_of(worker)
 
@@ -669,7 +669,7 @@ def test_expired_token_and_swift_away_for_a_while(box):
 def test_credentials_refused_end_the_worker(box):
     box.swift.fault("token:401")
     worker = box.start("run", "--", "true")
-    assert worker.wait(20) == EX_NOPERM, events_of(worker)
+    assert worker.wait() == EX_NOPERM, events_of(worker)
     assert "401" in events_of(worker)[-1]["reason"]
 
 
@@ -687,7 +687,7 @@ def test_a_message_is_done_though_swift_fails_when_it_ends(box):
     box.swift.fault()
     wait_for(lambda: box.names("done"), "the message is moved to done/")
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait() == 0
     assert (box.tmp_path / "go.ran").read_text() == "\n"
 
 

@@ -88,8 +88,7 @@ def lose_answer():
 
 
 @pytest.mark.parametrize("source, status, target", [
-    ("cur/", 0, "done"), ("cur/", 75, "retry"),
-    ("retry/1000000000.1/", 1, "failed")])
+    ("cur/", 0, "done"), ("retry/1000000000.1/", 75, "retry")])
 def test_a_worker_may_die_at_any_step(box, source, status, target):
     log = box.tmp_path / "ran"
     run = ("run", "--once", "--dedupe", "--", "sh", "-c",
@@ -142,7 +141,7 @@ def test_any_answer_of_swift_may_be_lost(box, monkeypatch):
 
 
 @pytest.mark.parametrize("kind, messages, workers, kills", [
-    ("redis", 500, 8, 12), ("flock", 100, 4, 6)])
+    ("redis", 500, 8, 12), ("flock", 60, 4, 6)])
 def test_workers_are_killed_and_nothing_is_lost(
         box, redis_server, kind, messages, workers, kills):
     seed = random.randrange(2 ** 32)
@@ -155,12 +154,12 @@ def test_workers_are_killed_and_nothing_is_lost(
         content = random.randbytes(random.randrange(1, 4000))
         contents[box.put(content, age=messages - i)] = content
     log = box.tmp_path / "ran"
-    run = ("--lock-ttl", "3", "run", "--poll", "0.5", "--", "sh", "-c",
+    run = ("--lock-ttl", "5", "run", "--poll", "0.5", "--", "sh", "-c",
            'echo $SWIFTQ_NAME $(sha256sum | cut -c1-64) $PPID >> "$0"',
            str(log))
     running = [box.start(*run) for _ in range(workers)]
     killed = set()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400   # 25 s on an idle machine
     while len(box.names("done")) < messages:
         assert time.monotonic() < deadline, {
             k: len(v) for k, v in box.where().items()}
@@ -213,7 +212,7 @@ def test_redis_away_for_five_seconds(box, redis_server):
     time.sleep(5)
     assert len(box.names("done")) < 20
     redis_server.start()
-    wait_for(lambda: len(box.names("done")) == 40, "all are done", 60)
+    wait_for(lambda: len(box.names("done")) == 40, "all are done", 120)
     for worker in workers:
         worker.terminate()
     assert [worker.wait() for worker in workers] == [0] * 4
