@@ -363,7 +363,7 @@ decode_xtext(struct buf *out, const char *text)
 		if (c < ' ' || c == 0x7f || buf_add_octet(out, (char)c) == -1)
 			return -1;
 	}
-	return utf8_is_valid(buf_text(out), out->len) ? 0 : -1;
+	return 0;
 }
 
 static int
