@@ -112,7 +112,11 @@ STORED = ("a@example.org", "b@example.org", "c@example.org",
           "@all.example.org")
 FORWARDS = {"away@example.org": "jane@elsewhere.example",
             "back@example.org": "a@example.org",
-            "both@example.org": "a@example.org, jane@elsewhere.example"}
+            "both@example.org": "a@example.org, jane@elsewhere.example",
+            "gone@example.org": "nobody@[127.0.0.1]"}
+# The server behind refuses one subject, by cleanup(8): at the end of data.
+MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
+                         "REJECT refused by the server behind}}"}
 DOMAINS = ("example.org", "all.example.org")
 
 
@@ -121,7 +125,7 @@ def postfix_server(lab_folder, swiftdrop_binary, sink_server):
     """A Postfix that runs swiftdrop by spawn(8)."""
     yield from _running(lab.Postfix(
         f"{lab_folder}/postfix", swiftdrop_binary, {}, STORED, FORWARDS,
-        relay_port=sink_server.port, domains=DOMAINS))
+        relay_port=sink_server.port, main=MAIN, domains=DOMAINS))
 
 
 @pytest.fixture
