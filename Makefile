@@ -81,7 +81,7 @@ OBJECTS = $(PARTS:%=$(B)/%.o)
 
 all: swiftdrop
 
-swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
+swiftdrop $(B)/swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(B)/%.o: %.c $(HEADERS) Makefile | $(B)
@@ -129,6 +129,22 @@ $(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o) $(HEADERS)
 
 system: all
 	$(PYTHON) -m pytest -q tests/system
+
+# ---- measurements ---------------------------------------------------------
+
+# The same program with its libraries linked in is one of the references.
+bench: all
+	tests/install bench lab
+	$(MAKE) LINK=direct B=$(B)/direct $(B)/direct/swiftdrop
+	$(MAKE) $(B)/put $(B)/greet
+	bench/run $(B)
+
+$(B)/put: bench/put.c Makefile | $(B)
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) $(WARN) -o $@ $< \
+		$(LDHARDEN) $(LDFLAGS) $(shell $(PKG_CONFIG) --libs libcurl)
+
+$(B)/greet: bench/greet.c Makefile | $(B)
+	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -static -o $@ $<
 
 # ---- fuzzing --------------------------------------------------------------
 
