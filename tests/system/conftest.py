@@ -17,6 +17,9 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "tests"))
 
 import lab  # noqa: E402
+from helpers import fixtures  # noqa: E402
+
+bench, relay, store = fixtures.bench, fixtures.relay, fixtures.store
 
 
 @pytest.fixture(scope="session")
