@@ -99,7 +99,7 @@ check: check-deps
 	$(MAKE) system
 
 check-deps:
-	tests/install build lint unit system
+	tests/install build lint unit system lab keystone postfix systemd
 
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
@@ -127,8 +127,19 @@ $(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o) $(HEADERS)
 	$(CLANG) $(SANITIZE) $(DEFINES) -I. -o $@ $< $(PARTS:%=$(B)/san/%.o) \
 		-lcmocka $(LIBS)
 
+# Postfix is started by root alone.
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
 system: all
-	$(PYTHON) -m pytest -q tests/system
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 \
+		$(PYTHON) -m pytest -q tests/system
+
+# ---- demonstration --------------------------------------------------------
+
+demo:
+	@tests/install build lab postfix demo $(if $(filter 3,$(AUTH)),keystone)
+	@$(MAKE) -s swiftdrop
+	@demo/demo $(if $(AUTH),--auth $(AUTH)) $(if $(ONCE),--once)
 
 # ---- measurements ---------------------------------------------------------
 

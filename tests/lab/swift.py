@@ -4,8 +4,10 @@
 import os
 import shutil
 import signal
+import ssl
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 
@@ -211,8 +213,26 @@ class Container:
             self.name, prefix=prefix, full_listing=True)[1]]
 
     def head(self, name):
-        """Returns an object's headers, in lower case."""
+        """Returns an object's headers, in lower case and percent-decoded."""
         return self._connection.head_object(self.name, name)
+
+    def metadata(self, name):
+        """Returns the object's X-Object-Meta-*, as they are in the answer.
+
+        The names are in lower case and without that prefix.
+        """
+        url, token = self._connection.get_auth()
+        request = urllib.request.Request(
+            f"{url}/{self.name}/{urllib.parse.quote(name)}", method="HEAD",
+            headers={"X-Auth-Token": token})
+        context = None
+        if self.swift.authority:
+            context = ssl.create_default_context(
+                cafile=self.swift.authority.certificate)
+        with urllib.request.urlopen(request, context=context) as answer:
+            return {key.lower().removeprefix("x-object-meta-"): value
+                    for key, value in answer.headers.items()
+                    if key.lower().startswith("x-object-meta-")}
 
     def get(self, name):
         """Returns an object's headers, in lower case, and its content."""
