@@ -86,7 +86,7 @@ session_run(const struct config *config, int in, int out)
 			    "client and allow_remote is no\"",
 			    buf_text(&s.peer.text));
 			(void)send_reply(&s, smtp_reply(REPLY_REMOTE));
-			(void)stream_flush(&s.client, s.end_ms);
+			stream_linger(&s.client);
 		}
 	}
 	stream_free(&s.client);
@@ -111,7 +111,7 @@ session_refuse(int out)
 	    smtp_format(smtp_reply(REPLY_BROKEN_CONFIG), &text) == 0 &&
 	    stream_write(&client, text.data, text.len, deadline_ms) ==
 		STREAM_OK)
-		(void)stream_flush(&client, deadline_ms);
+		stream_linger(&client);
 	stream_free(&client);
 	buf_free(&text);
 }
@@ -175,7 +175,10 @@ serve(struct session *s)
 		status = converse(s);
 	if (status != STREAM_OK)
 		say_goodbye(s, status);
-	(void)stream_flush(&s->client, s->end_ms);
+	if (s->smtp.state == SMTP_QUIT)
+		(void)stream_flush(&s->client, s->end_ms);
+	else
+		stream_linger(&s->client);
 }
 
 /* Command by command, until QUIT (STREAM_OK) or something stops it. */
@@ -343,13 +346,13 @@ log_refused(struct session *s, const struct recipient *recipient,
     const struct reply *r, const char *reason)
 {
 	struct log_line l;
+	char status[16];
 
 	log_begin(&l, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED,
 	    r->code >= 500 ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING);
 	deliver_log_client(&l, buf_text(&s->peer.text), &s->smtp.transaction);
 	log_add(&l, "to", "<%s>", buf_text(&recipient->path));
-	if (r->status != NULL)
-		log_add(&l, "dsn", "%s", r->status);
+	log_add(&l, "dsn", "%s", smtp_reply_status(r, status));
 	log_add_quoted(&l, "reason", reason);
 	log_end(&l);
 }

@@ -34,8 +34,6 @@ static const struct reply replies[] = {
 	    "Recipient address rejected: unknown to this filter" },
 	[REPLY_RCPT_OK] = { 250, "2.1.5", "Ok" },
 	[REPLY_FORWARDED] = { 250, "2.0.0", "Ok: forwarded" },
-	[REPLY_NEEDS_UTF8] = { 451, "4.3.0",
-	    "Error: next server does not offer SMTPUTF8" },
 	[REPLY_TIMEOUT] = { 421, "4.4.2", "Error: timeout exceeded" },
 	[REPLY_STOPPING] = { 421, "4.3.2", "Service shutting down" },
 	[REPLY_TOO_MANY_ERRORS] = { 421, "4.7.0", "Error: too many errors" },
@@ -695,6 +693,21 @@ const struct reply *
 smtp_reply(enum reply_id id)
 {
 	return &replies[id];
+}
+
+const char *
+smtp_reply_status(const struct reply *r, char code[16])
+{
+	size_t len;
+
+	if (r->status != NULL)
+		return r->status;
+	len = strspn(r->text, "0123456789.");
+	if (len < 5 || len >= 16 || r->text[1] != '.')
+		len = 0;
+	memcpy(code, r->text, len);
+	code[len] = '\0';
+	return code;
 }
 
 const struct reply *

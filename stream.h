@@ -76,6 +76,13 @@ enum stream_status stream_write(struct stream *s, const void *data, size_t len,
 enum stream_status stream_flush(struct stream *s, int64_t deadline_ms);
 
 /*
+ * Sends what waits and lets the peer read it: a socket that is closed with
+ * input unread resets the connection, and the last reply may be lost.  Takes
+ * and drops what still comes until the peer closes, for a second at most.
+ */
+void stream_linger(struct stream *s);
+
+/*
  * Tells whether the peer hung up or reset the connection (POLLHUP, POLLERR
  * on the side that is written to).  A peer that only closed its sending side,
  * or whose next commands wait to be read, is not gone.  Does not block.

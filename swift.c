@@ -232,7 +232,7 @@ try_store(struct swift *s, const struct account *a, struct swift_object *object,
 	verdict = ensure_login(s, a, attempt, result);
 	result->auth_ms += clock_ms() - started_ms;
 	if (verdict != VERDICT_DONE || result->outcome != SWIFT_STORED) {
-		if (verdict == VERDICT_RETRY)
+		if (verdict == VERDICT_RETRY || result->tries == 0)
 			result->tries++;
 		return verdict;
 	}

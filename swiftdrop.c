@@ -77,6 +77,7 @@ static void protect_process(void);
 static int parse_options(int argc, char **argv, struct options *o);
 static int usage_error(const char *what, const char *argument);
 static int take_socket(int *in, int *out, bool *stderr_is_free);
+static bool was_connected(int fd);
 static int serve(const struct options *o, bool stderr_is_free);
 static int show_config(const struct config *config);
 static void log_warnings(const struct config *config);
@@ -302,7 +303,8 @@ take_socket(int *in, int *out, bool *stderr_is_free)
 		return 0;
 	}
 	if (n != 1 ||
-	    sd_is_socket(SD_LISTEN_FDS_START, AF_UNSPEC, SOCK_STREAM, 0) <= 0)
+	    sd_is_socket(SD_LISTEN_FDS_START, AF_UNSPEC, SOCK_STREAM, 0) <= 0 ||
+	    !was_connected(SD_LISTEN_FDS_START))
 		return -1;
 	*in = *out = SD_LISTEN_FDS_START;
 	closefrom(SD_LISTEN_FDS_START + 1);
@@ -311,6 +313,23 @@ take_socket(int *in, int *out, bool *stderr_is_free)
 		silence_stderr();
 	}
 	return 0;
+}
+
+/* A client that has gone already leaves an error behind, if not its name. */
+static bool
+was_connected(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t len;
+	int error;
+
+	len = sizeof(address);
+	if (getpeername(fd, (struct sockaddr *)&address, &len) == 0)
+		return true;
+	error = 0;
+	len = sizeof(error);
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 &&
+	       error != 0;
 }
 
 /*
