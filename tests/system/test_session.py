@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+import tty
 
 import pytest
 
@@ -39,6 +40,24 @@ def served(session, store):
 def test_session_over(how, bench, store):
     served(bench.session(bench.config(archive=store.account()), how=how),
            store)
+
+
+def test_session_on_a_terminal(bench):
+    """As an administrator tries it by hand; the terminal is raw, so that
+    it neither echoes nor translates line ends."""
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    with subprocess.Popen(
+            [program.BINARY, "-c", bench.config(archive=NOWHERE)],
+            stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL,
+            env=program.environment()) as process:
+        os.write(ours, b"EHLO x\r\nQUIT\r\n")
+        assert process.wait(20) == 0
+        said = os.read(ours, 65536)
+    os.close(ours)
+    os.close(theirs)
+    assert said.startswith(b"220 ") and b"XFORWARD" in said
+    assert said.splitlines()[-1].startswith(b"221 ")
 
 
 @pytest.mark.parametrize("spelling", ("-c {}", "-c{}", "--config={}",

@@ -1007,6 +1007,7 @@ def test_no_file_is_left_open_for_long(bench, store, tmp_path):
     session = bench.accept(SMTP={"spool_directory": tmp_path},
                            archive=store.account())
     name_of(session.deliver(b"line\r\n" * 100000))
+    assert session.cmd("NOOP").code == 250
     folder = f"/proc/{session.process.pid}/fd"
     spooled = [os.readlink(f"{folder}/{entry}")
                for entry in os.listdir(folder)]

@@ -40,8 +40,8 @@ def metadata(container, name=None):
                                      headers={"X-Auth-Token": token},
                                      method="HEAD")
     with urllib.request.urlopen(request, timeout=20) as answer:
-        return {key.lower()[14:]: value for key, value in answer.headers.items()
-                if key.lower().startswith("x-object-meta-")}
+        return {key.lower()[14:]: value
+                for key, value in answer.headers.items() if key.lower().startswith("x-object-meta-")}
 
 
 # The object.
