@@ -183,6 +183,8 @@ static int put(struct loader *l, struct section *s, const char *name,
     const struct setting *value);
 static int fault(struct loader *l, const struct section *s, const char *key,
     const struct setting *where, const char *reason);
+static int warn_unknown(struct loader *l, const struct section *s,
+    const char *name, const struct setting *where_set);
 static void warn(struct loader *l, const char *subject, const char *reason);
 static int resolve(struct loader *l, const struct section *s, void *target);
 static const struct setting *effective(const struct loader *l,
@@ -502,8 +504,7 @@ put(struct loader *l, struct section *s, const char *name,
 	key = find_key(l, s, name, &is_file);
 	if (key == NULL && strncmp(name, "os_options_", 11) == 0 &&
 	    s != &l->sections[SECTION_SMTP]) {
-		warn(l, name, "is an option that is not known and not used");
-		return 0;
+		return warn_unknown(l, s, name, value);
 	}
 	if (key == NULL)
 		return fault(l, s, name, value, "unknown key");
@@ -545,6 +546,23 @@ fault(struct loader *l, const struct section *s, const char *key,
 		(void)buf_addf(l->error, "%s: ", key);
 	(void)buf_add_text(l->error, reason);
 	return -1;
+}
+
+/* swiftclient may know more of them than we do. */
+static int
+warn_unknown(struct loader *l, const struct section *s, const char *name,
+    const struct setting *where_set)
+{
+	struct buf *error, text;
+
+	buf_init(&text, 4096);
+	error = l->error;
+	l->error = &text;
+	(void)fault(l, s, name, where_set, "unknown option, not used");
+	l->error = error;
+	(void)buf_addf(&l->config->warnings, "%s\n", buf_text(&text));
+	buf_free(&text);
+	return 0;
 }
 
 static void

@@ -932,7 +932,11 @@ check_probe(struct swift *s, const struct account *a,
 		 !is_ours(&r, probe))
 		(void)settle(result, SWIFT_TEMPORARY);
 	http_request_free(&r);
-	if (swift_delete(s, a, probe, attempt->deadline_ms, result) == -1)
+	if (swift_delete(s, a, probe, attempt->deadline_ms, result) == 0)
+		return result->outcome == SWIFT_STORED;
+	if (result->status != 401 && result->status != 403)
+		(void)settle(result, SWIFT_TEMPORARY);
+	else
 		(void)buf_addf(warnings,
 		    ", warning: the probe was not deleted (%s); it expires "
 		    "in an hour",

@@ -333,6 +333,7 @@ def test_unix_socket_missing(bench, store, tmp_path):
     session.quit()
 
 
+@pytest.mark.slow
 def test_step_is_bounded_by_60_s(bench, pair):
     store, relay, _ = pair
     relay.replies["RCPT"] = lambda mail: time.sleep(75) or "250 2.1.5 Ok"
@@ -406,6 +407,7 @@ def test_refused_dot_and_a_delete_that_fails(bench, pair):
     session.quit()
 
 
+@pytest.mark.slow
 def test_delete_may_take_10_s_more(bench, pair):
     store, relay, _ = pair
     relay.replies["DOT"] = "550 5.7.1 Spam"

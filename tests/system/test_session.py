@@ -611,6 +611,7 @@ def peak(session):
     return int(status.split("VmHWM:")[1].split()[0])
 
 
+@pytest.mark.slow
 def test_50_mib_cost_at_most_4_mib_more_than_1_kib(bench, store):
     small, large = (bench.accept(archive=store.account()) for _ in range(2))
     line = b"x" * 1022 + b"\r\n"

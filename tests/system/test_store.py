@@ -556,6 +556,7 @@ def test_request_timeout(fault, bench, store):
     session.quit()
 
 
+@pytest.mark.slow
 def test_connect_timeout(bench, store):
     """10 s for the connection alone; a listener with a full backlog."""
     with socket.socket() as full:
