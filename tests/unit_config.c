@@ -13,8 +13,8 @@
 
 #include "banned.h"
 
-#define ACCOUNT \
-	"auth_version = 1\nauthurl = http://h/v1\nuser = u\nkey = k\n" \
+#define ACCOUNT                                                                \
+	"auth_version = 1\nauthurl = http://h/v1\nuser = u\nkey = k\n"         \
 	"container = c\n"
 
 /* Loads text from a file of its own; the error names it as FILE. */
@@ -51,20 +51,24 @@ faults_name_line_section_and_key(void **state)
 		const char *name, *in, *want;
 	} rows[] = {
 		{ "good", "[a]\nrecipients = a@b\n" ACCOUNT, "" },
-		{ "unknown key", "[a]\nfoo = 1\n", "FILE:2: [a] foo: unknown key" },
+		{ "unknown key", "[a]\nfoo = 1\n",
+		    "FILE:2: [a] foo: unknown key" },
 		{ "SMTP key in an account", "[a]\ndeadline = 1\n",
 		    "FILE:2: [a] deadline: unknown key" },
 		{ "account key in SMTP", "[SMTP]\nuser = u\n",
 		    "FILE:2: [SMTP] user: unknown key" },
 		{ "os_options in SMTP", "[SMTP]\nos_options_x = u\n",
 		    "FILE:2: [SMTP] os_options_x: unknown key" },
-		{ "duplicate", "[a]\nuser = u\nUser = v\n", "FILE:3: duplicate" },
+		{ "duplicate", "[a]\nuser = u\nUser = v\n",
+		    "FILE:3: duplicate" },
 		{ "no account", "[SMTP]\n", "FILE: no account" },
 		{ "missing key", "[a]\nrecipients = a@b\n",
 		    "FILE: [a] container: is missing" },
-		{ "not a number", "[a]\nrecipients = a@b\nretries = x\n" ACCOUNT,
+		{ "not a number",
+		    "[a]\nrecipients = a@b\nretries = x\n" ACCOUNT,
 		    "FILE:3: [a] retries: must be a whole number" },
-		{ "out of range", "[a]\nrecipients = a@b\nretries = 101\n" ACCOUNT,
+		{ "out of range",
+		    "[a]\nrecipients = a@b\nretries = 101\n" ACCOUNT,
 		    "FILE:3: [a] retries: is out of range" },
 		{ "number of a fault in size",
 		    "[SMTP]\ntimeout = 99999999999999999999\n",
@@ -91,7 +95,8 @@ faults_name_line_section_and_key(void **state)
 		    "FILE:2: [a] auth_version: " },
 		{ "reinject by name", "[SMTP]\nreinject = mx.example:25\n",
 		    "FILE:2: [SMTP] reinject: must be IP:port" },
-		{ "log", "[SMTP]\nlog = file\n", "FILE:2: [SMTP] log: must be" },
+		{ "log", "[SMTP]\nlog = file\n",
+		    "FILE:2: [SMTP] log: must be" },
 		{ "both forms of a secret", "[a]\nkey = k\nkey_file = f\n",
 		    "FILE:3: [a] key_file: stands beside" },
 		{ "no such secret",
@@ -117,12 +122,12 @@ faults_name_line_section_and_key(void **state)
 	for (i = 0; i < COUNT(rows); i++) {
 		buf_init(&error, 4096);
 		result = load(&c, rows[i].in, &error);
-		unit_number(
-		    rows[i].name, result, *rows[i].want == '\0' ? 0 : -1);
+		unit_number(rows[i].name, result,
+		    *rows[i].want == '\0' ? 0 : -1);
 		if (error.len > strlen(rows[i].want))
 			buf_cut(&error, *rows[i].want == '\0'
-				? error.len
-				: strlen(rows[i].want));
+					    ? error.len
+					    : strlen(rows[i].want));
 		unit_text(rows[i].name, buf_text(&error), rows[i].want);
 		buf_free(&error);
 		config_free(&c);
@@ -147,7 +152,8 @@ recipients_go_to_the_most_specific_claim(void **state)
 		{ "quoted", "\"user\"@example.org", 0 },
 		{ "comma", "\"q,r\"@example.org", 0 },
 		{ "extension", "user+y@example.org", 0 },
-		{ "extension with a claim of its own", "user+x@example.org", 2 },
+		{ "extension with a claim of its own", "user+x@example.org",
+		    2 },
 		{ "domain", "other@example.org", 1 },
 		{ "bare local part", "Postmaster", 1 },
 		{ "other domain", "user@example.net", 3 },
@@ -163,8 +169,9 @@ recipients_go_to_the_most_specific_claim(void **state)
 	assert_int_equal(load(&c, text, &error), 0);
 	address_init(&a);
 	for (i = 0; i < COUNT(rows); i++) {
-		assert_int_equal(
-		    address_parse(&a, rows[i].in, strlen(rows[i].in)), 0);
+		assert_int_equal(address_parse(&a, rows[i].in,
+				     strlen(rows[i].in)),
+		    0);
 		unit_number(rows[i].name, route_find(&c, &a), rows[i].want);
 	}
 	/* The last account is the one that takes all the others. */
@@ -216,14 +223,14 @@ the_environment_beats_the_file(void **state)
 	assert_int_equal(setenv("SWIFTDROP_SMTP_DEADLINE", "12", 1), 0);
 	assert_int_equal(setenv("SWIFTDROP_A_USER", "v", 1), 0);
 	assert_int_equal(setenv("SWIFTDROP_PORT_25_TCP", "x", 1), 0);
-	assert_int_equal(
-	    load(&c, "[A]\nrecipients = a@b\n" ACCOUNT, &error), 0);
+	assert_int_equal(load(&c, "[A]\nrecipients = a@b\n" ACCOUNT, &error),
+	    0);
 	assert_int_equal(c.smtp.deadline_s, 12);
 	assert_string_equal(c.accounts[0].user, "v");
 	config_free(&c);
 	assert_int_equal(setenv("SWIFTDROP_A_FOO", "swordfish", 1), 0);
-	assert_int_equal(
-	    load(&c, "[A]\nrecipients = a@b\n" ACCOUNT, &error), -1);
+	assert_int_equal(load(&c, "[A]\nrecipients = a@b\n" ACCOUNT, &error),
+	    -1);
 	unit_text("error", buf_text(&error),
 	    "environment: SWIFTDROP_A_FOO: [A] foo: unknown key");
 	config_free(&c);
@@ -255,8 +262,7 @@ no_secret_is_printed(void **state)
 	assert_null(strstr(buf_text(&printed), "swordfish"));
 	assert_non_null(strstr(buf_text(&printed), "\nkey = ***\n"));
 	assert_non_null(strstr(buf_text(&printed), "\nuser = u\n"));
-	assert_non_null(
-	    strstr(buf_text(&printed), "\nproxy = http://***@p\n"));
+	assert_non_null(strstr(buf_text(&printed), "\nproxy = http://***@p\n"));
 	buf_free(&printed);
 	buf_free(&error);
 	config_free(&c);

@@ -67,21 +67,19 @@ only_crlf_ends_a_line(void **state)
 		{ "at the limit", "abcde\r\nx\r\n",
 		    { STREAM_OK, STREAM_OK, STREAM_END }, { "abcde", "x" } },
 		{ "above it", "abcdef\r\nx\r\n",
-		    { STREAM_TOO_LONG, STREAM_OK, STREAM_END },
-		    { NULL, "x" } },
+		    { STREAM_TOO_LONG, STREAM_OK, STREAM_END }, { NULL, "x" } },
 		{ "far above it", "abcdefghijklmnopq\r\nx\r\n",
-		    { STREAM_TOO_LONG, STREAM_OK, STREAM_END },
-		    { NULL, "x" } },
+		    { STREAM_TOO_LONG, STREAM_OK, STREAM_END }, { NULL, "x" } },
 		{ "bare CR", "a\rb\r\nx\r\n",
 		    { STREAM_OK, STREAM_OK, STREAM_END }, { "a\rb", "x" } },
-		{ "two CR", "a\r\r\n",
-		    { STREAM_OK, STREAM_END, STREAM_END }, { "a\r" } },
+		{ "two CR", "a\r\r\n", { STREAM_OK, STREAM_END, STREAM_END },
+		    { "a\r" } },
 		{ "bare LF", "a\nQUIT\r\nx\r\n",
 		    { STREAM_BARE_LF, STREAM_OK, STREAM_END }, { NULL, "x" } },
 		{ "LF first", "\n\r\n",
 		    { STREAM_BARE_LF, STREAM_END, STREAM_END }, { NULL } },
-		{ "cut", "ab\r\ncd\r",
-		    { STREAM_OK, STREAM_END, STREAM_END }, { "ab" } },
+		{ "cut", "ab\r\ncd\r", { STREAM_OK, STREAM_END, STREAM_END },
+		    { "ab" } },
 	};
 	struct pair p;
 	struct buf line;
@@ -176,22 +174,22 @@ peek_shows_and_take_takes(void **state)
 	(void)state;
 	pair_open(&p);
 	say(&p, "abc", 3);
-	assert_int_equal(
-	    stream_peek(&p.stream, &data, &len, clock_ms() + LATER_MS),
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
 	    STREAM_OK);
 	unit_octets("first", data, len, "abc", 3);
 	stream_take(&p.stream, 2);
-	assert_int_equal(
-	    stream_peek(&p.stream, &data, &len, clock_ms() + LATER_MS),
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
 	    STREAM_OK);
 	unit_octets("rest", data, len, "c", 1);
 	stream_take(&p.stream, 1);
-	assert_int_equal(
-	    stream_peek(&p.stream, &data, &len, clock_ms() + SOON_MS),
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + SOON_MS),
 	    STREAM_TIMEOUT);
 	assert_int_equal(shutdown(p.theirs, SHUT_WR), 0);
-	assert_int_equal(
-	    stream_peek(&p.stream, &data, &len, clock_ms() + LATER_MS),
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
 	    STREAM_END);
 	pair_close(&p);
 }
@@ -206,15 +204,15 @@ output_waits_until_it_is_flushed_or_input_is_wanted(void **state)
 	(void)state;
 	buf_init(&line, LINE_MAX_OCTETS + 2);
 	pair_open(&p);
-	assert_int_equal(
-	    stream_write(&p.stream, "one", 3, clock_ms() + LATER_MS),
+	assert_int_equal(stream_write(&p.stream, "one", 3,
+			     clock_ms() + LATER_MS),
 	    STREAM_OK);
 	assert_int_equal(recv(p.theirs, got, sizeof(got), MSG_DONTWAIT), -1);
-	assert_int_equal(
-	    stream_flush(&p.stream, clock_ms() + LATER_MS), STREAM_OK);
+	assert_int_equal(stream_flush(&p.stream, clock_ms() + LATER_MS),
+	    STREAM_OK);
 	assert_int_equal(recv(p.theirs, got, sizeof(got), MSG_DONTWAIT), 3);
-	assert_int_equal(
-	    stream_write(&p.stream, "two", 3, clock_ms() + LATER_MS),
+	assert_int_equal(stream_write(&p.stream, "two", 3,
+			     clock_ms() + LATER_MS),
 	    STREAM_OK);
 	assert_int_equal(stream_read_line(&p.stream, &line, LINE_MAX_OCTETS,
 			     clock_ms() + SOON_MS),
@@ -238,12 +236,12 @@ a_full_socket_ends_at_the_deadline(void **state)
 	much = calloc(1, len);
 	assert_non_null(much);
 	pair_open(&p);
-	assert_int_equal(
-	    stream_write(&p.stream, much, len, clock_ms() + SOON_MS),
+	assert_int_equal(stream_write(&p.stream, much, len,
+			     clock_ms() + SOON_MS),
 	    STREAM_TIMEOUT);
 	assert_true(p.stream.discard);
-	assert_int_equal(
-	    stream_write(&p.stream, much, len, clock_ms() + SOON_MS),
+	assert_int_equal(stream_write(&p.stream, much, len,
+			     clock_ms() + SOON_MS),
 	    STREAM_OK);
 	free(much);
 	pair_close(&p);
@@ -279,8 +277,8 @@ a_stop_ends_the_wait_for_input(void **state)
 	assert_int_equal(pipe(fds), 0);
 	p.stream.stop = fds[0];
 	assert_int_equal(write(fds[1], "x", 1), 1);
-	assert_int_equal(
-	    stream_peek(&p.stream, &data, &len, clock_ms() + LATER_MS),
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
 	    STREAM_STOP);
 	(void)close(fds[0]);
 	(void)close(fds[1]);
