@@ -81,7 +81,7 @@ OBJECTS = $(PARTS:%=$(B)/%.o)
 
 all: swiftdrop
 
-swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
+swiftdrop $(B)/swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(B)/%.o: %.c $(HEADERS) Makefile | $(B)
@@ -99,7 +99,7 @@ check: check-deps
 	$(MAKE) system
 
 check-deps:
-	tests/install build lint unit system
+	tests/install build lint unit system lab keystone postfix systemd
 
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
@@ -127,8 +127,35 @@ $(B)/san/unit_%: tests/unit_%.c tests/unit.h $(PARTS:%=$(B)/san/%.o) $(HEADERS)
 	$(CLANG) $(SANITIZE) $(DEFINES) -I. -o $@ $< $(PARTS:%=$(B)/san/%.o) \
 		-lcmocka $(LIBS)
 
+# Postfix is started by root alone.
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
 system: all
-	$(PYTHON) -m pytest -q tests/system
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 \
+		$(PYTHON) -m pytest -q tests/system
+
+# ---- demonstration --------------------------------------------------------
+
+demo:
+	@tests/install build lab postfix demo $(if $(filter 3,$(AUTH)),keystone)
+	@$(MAKE) -s swiftdrop
+	@demo/demo $(if $(AUTH),--auth $(AUTH)) $(if $(ONCE),--once)
+
+# ---- measurements ---------------------------------------------------------
+
+# The same program with its libraries linked in is one of the references.
+bench: all
+	tests/install bench lab
+	$(MAKE) LINK=direct B=$(B)/direct $(B)/direct/swiftdrop
+	$(MAKE) $(B)/put $(B)/greet
+	bench/run $(B)
+
+$(B)/put: bench/put.c Makefile | $(B)
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) $(WARN) -o $@ $< \
+		$(LDHARDEN) $(LDFLAGS) $(shell $(PKG_CONFIG) --libs libcurl)
+
+$(B)/greet: bench/greet.c Makefile | $(B)
+	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -static -o $@ $<
 
 # ---- fuzzing --------------------------------------------------------------
 

@@ -172,6 +172,8 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 	struct pollfd fds[2];
 	int n;
 
+	if (s->idle_ms > 0 && clock_ms() + s->idle_ms < deadline_ms)
+		deadline_ms = clock_ms() + s->idle_ms;
 	/* poll(2) passes over a descriptor of -1. */
 	fds[0] = (struct pollfd){ .fd = fd, .events = events };
 	fds[1] = (struct pollfd){

@@ -23,11 +23,12 @@ enum stream_status {
 };
 
 struct stream {
-	int in;       /* borrowed; read from here */
-	int out;      /* borrowed; written to here; may equal in */
-	int stop;     /* borrowed; signalfd(2) for SIGTERM, or -1 */
-	bool discard; /* nothing can be written any more */
-	char *data;   /* owned; what was read and not yet taken */
+	int in;          /* borrowed; read from here */
+	int out;         /* borrowed; written to here; may equal in */
+	int64_t idle_ms; /* longest wait without progress, 0 for none */
+	int stop;        /* borrowed; signalfd(2) for SIGTERM, or -1 */
+	bool discard;    /* nothing can be written any more */
+	char *data;      /* owned; what was read and not yet taken */
 	size_t start, end;
 	struct buf pending; /* what was written and not yet sent */
 };
