@@ -104,7 +104,7 @@ check-deps:
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
 
-$(B)/unit_%: tests/unit_%.c $(OBJECTS) $(HEADERS)
+$(B)/unit_%: tests/unit_%.c tests/unit.h $(OBJECTS) $(HEADERS)
 	$(CC) $(CFLAGS) $(HARDEN) $(DEFINES) $(WARN) -I. -o $@ $< $(OBJECTS) \
 		$(LDHARDEN) -lcmocka $(LIBS)
 
@@ -123,7 +123,7 @@ $(B)/san/%.o: %.c $(HEADERS) Makefile | $(B)/san
 $(B)/san/swiftdrop: $(B)/san/swiftdrop.o $(PARTS:%=$(B)/san/%.o)
 	$(CLANG) $(SANITIZE) -o $@ $^ $(LIBS)
 
-$(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o) $(HEADERS)
+$(B)/san/unit_%: tests/unit_%.c tests/unit.h $(PARTS:%=$(B)/san/%.o) $(HEADERS)
 	$(CLANG) $(SANITIZE) $(DEFINES) -I. -o $@ $< $(PARTS:%=$(B)/san/%.o) \
 		-lcmocka $(LIBS)
 
