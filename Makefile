@@ -115,7 +115,7 @@ san: $(UNITS:%=$(B)/san/%) $(B)/san/swiftdrop
 	SWIFTDROP_BINARY=$(B)/san/swiftdrop \
 		$(PYTHON) -m pytest -q -m 'not slow' $(SAN_TESTS)
 
-SAN_TESTS = tests/system/test_session.py
+SAN_TESTS = $(addprefix tests/system/test_,session.py replies.py inject.py config.py)
 
 $(B)/san/%.o: %.c $(HEADERS) Makefile | $(B)/san
 	$(CLANG) $(SANITIZE) $(DEFINES) -c -o $@ $<
@@ -251,6 +251,9 @@ dist:
 
 clean:
 	rm -rf $(B) swiftdrop swiftdrop-$(VERSION).tar.gz
+
+# Objects are kept between runs.
+.SECONDARY:
 
 .PHONY: all check check-deps unit san system fuzz bench demo install \
 	uninstall dist clean lint lint-gcc lint-clang lint-analyzer \
