@@ -343,6 +343,14 @@ is_ours(const struct http_request *r, const struct swift_object *object)
 
 	length = buf_text(&r->answer[HTTP_CONTENT_LENGTH]);
 	size = strtoll(length, &end, 10);
+	/*
+	 * Another account may have put the same content for other recipients
+	 * into the same container; where the fingerprint shows, it tells.
+	 */
+	if (r->answer[HTTP_FINGERPRINT].len > 0 && *object->metadata != '\0' &&
+	    strstr(object->metadata, buf_text(&r->answer[HTTP_FINGERPRINT])) ==
+		NULL)
+		return false;
 	return end != length && *end == '\0' && size == object->message->size &&
 	       is_etag(&r->answer[HTTP_ETAG], object->message->md5_hex);
 }

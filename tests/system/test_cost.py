@@ -13,9 +13,6 @@ import subprocess
 
 import pytest
 
-import lab
-from helpers import program
-
 BUNDLES = ("ca-certificates.crt", "cert.pem", "ca-bundle.crt")
 LIBRARIES = ("libcurl", "libcrypto", "libssl", "libsystemd")
 AUTHORITIES = 40
