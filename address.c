@@ -134,6 +134,7 @@ split_local(struct address *a)
 		return 0;
 	len = (size_t)(at - buf_text(&a->local));
 	a->has_domain = true;
+	errno = EINVAL;
 	if (len == 0 ||
 	    address_domain(&a->domain, at + 1, a->local.len - len - 1) == -1)
 		return -1;

@@ -28,7 +28,15 @@ mailboxes_parse_as_rfc_5321_has_them(void **state)
 		{ "quoted pair", "\"a\\\"\\\\b\"@c", "a\"\\b|c|a\"\\b@c" },
 		{ "quotes that need not be", "\"a\"@c", "a|c|a@c" },
 		{ "quoted at sign", "\"a@b\"@c", "a@b|c|a@b@c" },
-		{ "empty quoted", "\"\"@c", "|c|@c" },
+		{ "quoted words", "\"a b\".c.\"d\"@e", "a b.c.d|e|a b.c.d@e" },
+		{ "all of it quoted", "\"a@b\"", "a|b|a@b" },
+		{ "quoted pair without quotes", "a\\ b@c", "a b|c|a b@c" },
+		{ "blanks around the at sign", "a  @ c", "a|c|a@c" },
+		{ "colon", "a:b@c", "a:b|c|a:b@c" },
+		{ "tab in quotes", "\"a\tb\"@c", "a\tb|c|a\tb@c" },
+		{ "empty quoted", "\"\"@c", NULL },
+		{ "all of it quoted, no local part", "\"@c\"", NULL },
+		{ "all of it quoted, no domain", "\"a@\"", NULL },
 		{ "trailing dot", "a@b.c.", "a|b.c|a@b.c" },
 		{ "underscore and digits", "a@_1.b-2", "a|_1.b-2|a@_1.b-2" },
 		{ "address literal", "a@[192.0.2.1]",
@@ -171,24 +179,27 @@ a_mailbox_ends_at_a_blank_or_bracket(void **state)
 {
 	static const struct {
 		const char *name, *in;
+		bool brackets;
 		size_t want;
 	} rows[] = {
-		{ "end", "a@b", 3 },
-		{ "bracket", "a@b> SIZE=1", 3 },
-		{ "blank", "a@b SIZE=1", 3 },
-		{ "in quotes", "\"a >\"@b>", 7 },
-		{ "quoted pair", "\"a\\\" \"@b>", 8 },
-		{ "open quotes", "\"a b", 4 },
-		{ "open quoted pair", "\"a\\", 3 },
-		{ "backslash without quotes", "a\\>", 2 },
-		{ "nothing", "", 0 },
+		{ "end", "a@b", false, 3 },
+		{ "blank in brackets", "a b@c> SIZE=1", true, 5 },
+		{ "bracket", "a@b> SIZE=1", true, 3 },
+		{ "blank", "a@b SIZE=1", false, 3 },
+		{ "in quotes", "\"a >\"@b>", true, 7 },
+		{ "quoted pair", "\"a\\\" \"@b>", true, 8 },
+		{ "open quotes", "\"a b", false, 4 },
+		{ "open quoted pair", "\"a\\", false, 3 },
+		{ "backslash without quotes", "a\\>b>", true, 4 },
+		{ "nothing", "", false, 0 },
 	};
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++)
 		unit_number(rows[i].name,
-		    (long long)address_span(rows[i].in, strlen(rows[i].in)),
+		    (long long)address_span(rows[i].in, strlen(rows[i].in),
+			rows[i].brackets),
 		    (long long)rows[i].want);
 }
 
