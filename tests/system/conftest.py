@@ -20,6 +20,7 @@ import lab  # noqa: E402
 from helpers import fixtures  # noqa: E402
 
 bench, relay, store = fixtures.bench, fixtures.relay, fixtures.store
+short_path = fixtures.short_path
 
 
 @pytest.fixture(scope="session")

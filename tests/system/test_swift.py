@@ -41,7 +41,8 @@ def metadata(container, name=None):
                                      method="HEAD")
     with urllib.request.urlopen(request, timeout=20) as answer:
         return {key.lower()[14:]: value
-                for key, value in answer.headers.items() if key.lower().startswith("x-object-meta-")}
+                for key, value in answer.headers.items()
+                if key.lower().startswith("x-object-meta-")}
 
 
 # The object.

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fixtures of the black-box tests."""
 
+import pathlib
+import tempfile
+
 import pytest
 
 import standin
@@ -82,3 +85,10 @@ def relay():
     """A scripted SMTP server behind the filter."""
     with standin.Relay() as made:
         yield made
+
+
+@pytest.fixture
+def short_path():
+    """A folder whose sockets' paths are short enough."""
+    with tempfile.TemporaryDirectory(prefix="sd-", dir="/tmp") as path:
+        yield pathlib.Path(path)
