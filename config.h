@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The configuration: an INI file, overridden by the environment, with secrets
+ * in files of their own.  swiftdrop.ini(5) describes it for its users.
+ */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "buf.h"
+
+enum auth_version {
+	AUTH_KEYSTONE, /* Keystone v3 */
+	AUTH_V1,       /* tempauth, Ceph RGW */
+	AUTH_TEMPURL   /* each request is signed, nothing to log in to */
+};
+
+/* The section [SMTP]: the session.  Text is owned, NULL where not set. */
+struct smtp_config {
+	char *hostname;
+	char *origin;
+	int64_t message_size_limit; /* octets */
+	int64_t recipient_limit;    /* recipients a message */
+	char *recipient_delimiter;  /* a set of characters, "" for none */
+	int64_t unknown_recipient_code; /* 450 or 550 */
+	char *reinject;
+	bool allow_remote;
+	int64_t timeout_s;
+	int64_t session_limit_s;
+	int64_t deadline_s;
+	char *spool_directory;
+	char *log;
+};
+
+/* A Swift account.  Text is owned, NULL where not set. */
+struct account {
+	char *name; /* of its section */
+	char *recipients;
+	char *container;
+	char *prefix;
+	enum auth_version auth_version;
+	char *auth_version_text;
+	char *authurl;
+	char *user;
+	char *key; /* secret */
+	char *tenant_name;
+	char *project_name;
+	char *project_id;
+	char *project_domain_name;
+	char *project_domain_id;
+	char *user_domain_name;
+	char *user_domain_id;
+	char *user_id;
+	char *tenant_name_option;
+	char *tenant_id;
+	char *region_name;
+	char *endpoint_type;
+	char *service_type;
+	char *object_storage_url;
+	char *application_credential_id;
+	char *application_credential_secret; /* secret */
+	char *storage_url;
+	char *temp_url_key; /* secret */
+	char *temp_url_digest;
+	char *temp_url_query; /* secret */
+	char *cacert;
+	bool insecure;
+	char *cert;
+	char *cert_key;
+	char *proxy;
+	int64_t timeout_s;
+	int64_t retries;
+	char *content_type;
+	int64_t delete_after_s; /* 0 for never */
+	bool metadata;
+};
+
+/* What an account claims: an address, "@domain" or "*", for comparison. */
+struct claim {
+	char *key; /* owned; as address_key() makes it */
+	size_t account;
+};
+
+struct config {
+	struct smtp_config smtp;
+	struct account *accounts; /* owned; in the file's order */
+	size_t naccounts;
+	struct claim *claims; /* owned; sorted by key */
+	size_t nclaims;
+	struct buf warnings; /* one line each, ended by LF */
+};
+
+/*
+ * Reads the file at path (borrowed), the SWIFTDROP_* variables of environ(7)
+ * and the files that hold secrets.  The file may be absent when such a
+ * variable is there.  Returns 0, or -1 with one line that says where the
+ * fault is and what to change appended to *error.  config_free() is needed in
+ * every case.
+ */
+int config_load(struct config *c, const char *path, struct buf *error);
+
+/* Wipes the secrets and frees everything. */
+void config_free(struct config *c);
+
+/*
+ * Appends the effective configuration as INI to *out, secrets and the user
+ * part of URLs as ***.  Returns 0, or -1 with errno ENOMEM or EMSGSIZE.
+ */
+int config_print(const struct config *c, struct buf *out);
+
+/*
+ * Whether two accounts lead to the same place: the same login, project and
+ * container of the same service.
+ */
+bool config_same_place(const struct account *a, const struct account *b);
+
+/* The project of an account by whichever key it was given; NULL if none. */
+const char *config_project_name(const struct account *a);
+const char *config_project_id(const struct account *a);
+
+/* Whether an account logs in with an application credential. */
+bool config_has_credential(const struct account *a);
+
+#endif

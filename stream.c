@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Bounded CRLF lines and runs of octets over a pair of descriptors.
+ *
+ * The descriptors may be shared with other processes (a terminal, a pipe of
+ * a shell), so they are left in blocking mode: poll(2) says when a call will
+ * not block, sockets are used with MSG_DONTWAIT besides.
+ */
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "stream.h"
+
+#include "banned.h"
+
+enum {
+	STREAM_INPUT = 64 * 1024,  /* octets read ahead */
+	STREAM_OUTPUT = 32 * 1024, /* octets that wait before they are sent */
+	STREAM_BARE_LF_MS = 2000   /* grace for the rest of a broken line */
+};
+
+/* Where stream_read_line() stands in a line; lives for one call. */
+struct line_reader {
+	struct buf *line; /* borrowed */
+	size_t max;
+	size_t seen;  /* octets before the LF, CR included */
+	char last;    /* the octet before */
+	bool bare_lf; /* a LF came without its CR */
+};
+
+static bool take_line(struct stream *s, struct line_reader *r);
+static enum stream_status fill(struct stream *s, int64_t deadline_ms);
+static enum stream_status wait_for(
+    const struct stream *s, int fd, short events, int64_t deadline_ms);
+static enum stream_status send_all(
+    struct stream *s, const char *data, size_t len, int64_t deadline_ms);
+static ssize_t send_some(int fd, const char *data, size_t len);
+
+int
+stream_init(struct stream *s, int in, int out, int stop)
+{
+	*s = (struct stream) { .in = in, .out = out, .stop = stop };
+	buf_init(&s->pending, STREAM_OUTPUT);
+	s->data = malloc(STREAM_INPUT);
+	return s->data == NULL ? -1 : 0;
+}
+
+void
+stream_free(struct stream *s)
+{
+	free(s->data);
+	s->data = NULL;
+	buf_free(&s->pending);
+}
+
+enum stream_status
+stream_read_line(
+    struct stream *s, struct buf *line, size_t max, int64_t deadline_ms)
+{
+	struct line_reader r = { .line = line, .max = max };
+	enum stream_status status;
+	int64_t until_ms;
+
+	buf_reset(line);
+	while (!take_line(s, &r)) {
+		until_ms = deadline_ms;
+		if (r.bare_lf && r.last == '\n' &&
+		    clock_left_ms(deadline_ms) > STREAM_BARE_LF_MS)
+			until_ms = clock_ms() + STREAM_BARE_LF_MS;
+		status = fill(s, until_ms);
+		if (status == STREAM_TIMEOUT && until_ms != deadline_ms)
+			return STREAM_BARE_LF;
+		if (status != STREAM_OK)
+			return status;
+	}
+	if (r.bare_lf)
+		return STREAM_BARE_LF;
+	if (r.seen - 1 > max)
+		return STREAM_TOO_LONG;
+	buf_cut(line, r.seen - 1);
+	return STREAM_OK;
+}
+
+/*
+ * Takes octets up to the end of the line and tells whether it came.  Only
+ * CRLF ends a line (RFC 5321 section 2.3.8): what is refused is dropped up to
+ * there, so that its tail is never read as a command of its own.
+ */
+static bool
+take_line(struct stream *s, struct line_reader *r)
+{
+	char octet;
+
+	while (s->start < s->end) {
+		octet = s->data[s->start++];
+		if (octet == '\n' && r->last == '\r')
+			return true;
+		if (octet == '\n')
+			r->bare_lf = true;
+		/* One more than the limit: the CR is stored as well. */
+		if (r->seen <= r->max &&
+		    buf_add_octet(r->line, octet) == -1)
+			r->max = 0; /* no memory: as if too long */
+		r->seen++;
+		r->last = octet;
+	}
+	return false;
+}
+
+enum stream_status
+stream_peek(
+    struct stream *s, const char **data, size_t *len, int64_t deadline_ms)
+{
+	enum stream_status status;
+
+	if (s->start == s->end) {
+		status = fill(s, deadline_ms);
+		if (status != STREAM_OK)
+			return status;
+	}
+	*data = s->data + s->start;
+	*len = s->end - s->start;
+	return STREAM_OK;
+}
+
+void
+stream_take(struct stream *s, size_t len)
+{
+	s->start += len;
+}
+
+/*
+ * Reads more when all was taken.  Replies go out first: a client that waits
+ * for one would never send what is waited for here.
+ */
+static enum stream_status
+fill(struct stream *s, int64_t deadline_ms)
+{
+	enum stream_status status;
+	ssize_t n;
+
+	status = stream_flush(s, deadline_ms);
+	if (status != STREAM_OK)
+		return status;
+	for (;;) {
+		status = wait_for(s, s->in, POLLIN, deadline_ms);
+		if (status != STREAM_OK)
+			return status;
+		n = read(s->in, s->data, STREAM_INPUT);
+		if (n > 0) {
+			s->start = 0;
+			s->end = (size_t)n;
+			return STREAM_OK;
+		}
+		if (n == 0)
+			return STREAM_END;
+		if (errno != EINTR && errno != EAGAIN)
+			return STREAM_END;
+	}
+}
+
+/* Waits until fd can be read from or written to. */
+static enum stream_status
+wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
+{
+	struct pollfd fds[2];
+	int n;
+
+	/* poll(2) passes over a descriptor of -1. */
+	fds[0] = (struct pollfd) { .fd = fd, .events = events };
+	fds[1] = (struct pollfd) {
+		.fd = events == POLLIN ? s->stop : -1,
+		.events = POLLIN,
+	};
+	do
+		n = poll(fds, 2, clock_left_ms(deadline_ms));
+	while (n == -1 && errno == EINTR);
+	if (n == -1)
+		return STREAM_END;
+	if (n == 0)
+		return STREAM_TIMEOUT;
+	if (fds[1].revents != 0)
+		return STREAM_STOP;
+	return (fds[0].revents & POLLNVAL) != 0 ? STREAM_END : STREAM_OK;
+}
+
+enum stream_status
+stream_write(
+    struct stream *s, const void *data, size_t len, int64_t deadline_ms)
+{
+	enum stream_status status;
+
+	if (s->discard)
+		return STREAM_OK;
+	if (len > STREAM_OUTPUT - s->pending.len) {
+		status = stream_flush(s, deadline_ms);
+		if (status != STREAM_OK)
+			return status;
+	}
+	if (len > STREAM_OUTPUT || buf_add(&s->pending, data, len) == -1)
+		return send_all(s, data, len, deadline_ms);
+	return STREAM_OK;
+}
+
+enum stream_status
+stream_flush(struct stream *s, int64_t deadline_ms)
+{
+	enum stream_status status;
+
+	if (s->discard || s->pending.len == 0)
+		return STREAM_OK;
+	status = send_all(s, s->pending.data, s->pending.len, deadline_ms);
+	buf_reset(&s->pending);
+	return status;
+}
+
+static enum stream_status
+send_all(struct stream *s, const char *data, size_t len, int64_t deadline_ms)
+{
+	enum stream_status status;
+	ssize_t n;
+
+	n = 0;
+	while (len > 0) {
+		status = wait_for(s, s->out, POLLOUT, deadline_ms);
+		if (status == STREAM_OK) {
+			n = send_some(s->out, data, len);
+			if (n == -1 && (errno == EINTR || errno == EAGAIN))
+				continue;
+			if (n == -1)
+				status = STREAM_END;
+		}
+		if (status != STREAM_OK) {
+			s->discard = true;
+			buf_reset(&s->pending);
+			return status;
+		}
+		data += n;
+		len -= (size_t)n;
+	}
+	return STREAM_OK;
+}
+
+/* One write that does not block once poll(2) has said POLLOUT. */
+static ssize_t
+send_some(int fd, const char *data, size_t len)
+{
+	ssize_t n;
+
+	n = send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n != -1 || errno != ENOTSOCK)
+		return n;
+	/* A writable pipe takes this much at once (pipe(7)). */
+	return write(fd, data, len < PIPE_BUF ? len : PIPE_BUF);
+}
+
+bool
+stream_peer_is_gone(const struct stream *s)
+{
+	struct pollfd fd = { .fd = s->out };
+
+	return poll(&fd, 1, 0) == 1 &&
+	    (fd.revents & (POLLERR | POLLHUP)) != 0;
+}
