@@ -6,12 +6,13 @@ it writes in a folder of its own, and dies with the process that started it.
 """
 
 from .keystone import Keystone
+from .postfix import Postfix, Sink
 from .process import LabError
 from .swift import Container, Swift
 from .tls import Authority, Tls
 
-__all__ = ["Authority", "Container", "Keystone", "LabError", "Swift", "Tls",
-           "ini_text"]
+__all__ = ["Authority", "Container", "Keystone", "LabError", "Postfix",
+           "Sink", "Swift", "Tls", "ini_text"]
 
 
 def ini_text(sections):

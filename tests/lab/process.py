@@ -45,24 +45,35 @@ def listen(port):
     return sock
 
 
-def start(argv, log, death=signal.SIGKILL, **options):
+def start(argv, log, session=True, **options):
     """Starts argv with its output in the file log; returns the Popen.
 
-    The kernel sends the child the signal death when we are gone, however we
-    went. A session of its own keeps the terminal's Ctrl-C for us, who stop
-    the servers in order.
+    The kernel kills the child when we are gone, however we went. A session
+    of its own keeps the terminal's Ctrl-C for us, who stop the servers in
+    order; session=False: the child sees to that.
     """
     parent = os.getpid()
 
     def before_exec():
-        _libc.prctl(PR_SET_PDEATHSIG, death, 0, 0, 0)
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 
     with open(log, "ab") as output:
         return subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, preexec_fn=before_exec, **options)
+            start_new_session=session, preexec_fn=before_exec, **options)
+
+
+def guard(process):
+    """Returns a helper that ends the process's session when we are gone.
+
+    For a server that changes its user: then the kernel forgets the signal
+    that start() asks for. The helper is gone when its stdin is closed.
+    """
+    return subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r line || kill -- "-$1"', "guard",
+         str(process.pid)], stdin=subprocess.PIPE, start_new_session=True)
 
 
 def stop(process, seconds=10):

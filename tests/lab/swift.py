@@ -73,18 +73,18 @@ class Swift:
             self.tls.start()
 
     def stop(self):
+        """Stops everything, Keystone included."""
+        self.go_down()
+        if self.keystone:
+            self.keystone.stop()
+
+    def go_down(self):
         """Stops the proxy and its back ends: connections are refused."""
         if self.tls:
             self.tls.stop()
         if self._process:
             process.stop(self._process)
             self._process = None
-
-    def close(self):
-        """Stops everything, Keystone included."""
-        self.stop()
-        if self.keystone:
-            self.keystone.stop()
 
     def pause(self):
         """Connections are taken, and nothing is ever answered."""

@@ -66,12 +66,12 @@ def keystone_swift(lab_folder):
                                   keystone=True))
 
 
-def _running(swift):
+def _running(server):
     try:
-        swift.start()
-        yield swift
+        server.start()
+        yield server
     finally:
-        swift.close()
+        server.stop()
 
 
 @pytest.fixture
@@ -93,6 +93,46 @@ def tls_container(tls_swift):
     """The same in tls_swift."""
     yield tls_swift.container()
     tls_swift.restore()
+
+
+@pytest.fixture(scope="session")
+def sink_server(lab_folder):
+    """What takes the mail that Postfix sends elsewhere."""
+    yield from _running(lab.Sink(f"{lab_folder}/sink"))
+
+
+@pytest.fixture
+def sink(sink_server):
+    sink_server.clear()
+    return sink_server
+
+
+STORED = ("a@example.org", "b@example.org", "c@example.org",
+          "postmaster@example.org", "m\u00fcller@example.org",
+          "@all.example.org")
+FORWARDS = {"away@example.org": "jane@elsewhere.example",
+            "back@example.org": "a@example.org",
+            "both@example.org": "a@example.org, jane@elsewhere.example"}
+DOMAINS = ("example.org", "all.example.org")
+
+
+@pytest.fixture(scope="session")
+def postfix_server(lab_folder, swiftdrop_binary, sink_server):
+    """A Postfix that runs swiftdrop by spawn(8)."""
+    yield from _running(lab.Postfix(
+        f"{lab_folder}/postfix", swiftdrop_binary, {}, STORED, FORWARDS,
+        relay_port=sink_server.port, domains=DOMAINS))
+
+
+@pytest.fixture
+def postfix(postfix_server, container, sink):
+    """The same, and all of STORED goes to container."""
+    with postfix_server.new_log() as log:
+        postfix_server.configure({"stored": {
+            "recipients": ", ".join(STORED), **container.options()}})
+        yield postfix_server
+        postfix_server.clear()
+        print(log())
 
 
 @pytest.fixture
