@@ -103,7 +103,7 @@ check: check-deps
 	$(MAKE) system
 
 check-deps:
-	tests/install build lint unit system
+	tests/install build lint unit system lab keystone postfix systemd debian
 
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import os
 import shlex
-import signal
 import subprocess
 import time
 
@@ -86,11 +85,11 @@ class Machine:
         os.makedirs(f"{self.folder}/mount", exist_ok=True)
         script = BOOT.format(groups=shlex.join(self._groups))
         self._process = process.start(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-             script, "sh", f"{self.folder}/mount", self.name], self.console,
-            # systemd-nspawn powers the container off; killed it would leave
-            # it running.
-            death=signal.SIGTERM)
+            # Killed when we are gone, systemd-nspawn would leave the container
+            # running; at SIGTERM it powers it off.
+            ["setpriv", "--pdeathsig", "TERM",
+             "unshare", "--mount", "--propagation", "private", "sh", "-c",
+             script, "sh", f"{self.folder}/mount", self.name], self.console)
         try:
             process.wait_until(self._booted, self._process, "systemd-nspawn",
                                self.console)

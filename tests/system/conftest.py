@@ -17,6 +17,7 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "tests"))
 
 import lab  # noqa: E402
+from lab import debian  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +39,12 @@ def lab_folder(request):
         print(f"\nThe servers' logs are in {path}")
     else:
         shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def package(lab_folder):
+    """The Debian package of this tree, as lab.debian.build() returns it."""
+    return debian.build(TREE, f"{lab_folder}/package")
 
 
 @pytest.fixture(scope="session")
