@@ -170,20 +170,25 @@ lint-clang:
 		$(CLANG) -O1 -Werror $(DEFINES) $(WARN) $(WARN_CLANG) -I. \
 			-c -o /dev/null $$f; done
 
+# Version 12 takes memory that is stored in an array's element for lost; leaks
+# are clang-tidy's and the sanitizers' to find.
 lint-analyzer:
 	@set -e; for f in $(sort $(SOURCES)); do \
-		$(CC) -O2 -Werror -fanalyzer $(DEFINES) -c -o /dev/null $$f; \
+		$(CC) -O2 -Werror -fanalyzer -Wno-analyzer-malloc-leak $(DEFINES) -c -o /dev/null $$f; \
 	done
 
 lint-cppcheck:
 	cppcheck -q --std=c17 --enable=warning,style,performance,portability \
 		--suppress=missingIncludeSystem --suppress=variableScope \
-		--inline-suppr --error-exitcode=1 -DVERSION='"$(VERSION)"' \
+		--suppress=constParameter --inline-suppr --error-exitcode=1 -DVERSION='"$(VERSION)"' \
 		$(sort $(SOURCES))
 
 lint-tidy:
-	printf '%s\n' $(sort $(SOURCES)) | xargs -P 2 -n 4 \
-		sh -c 'clang-tidy --quiet "$$@" -- $(DEFINES) -I.' tidy
+	$(MAKE) -s -j2 $(SOURCES:%=tidy-%)
+
+tidy-%: %
+	@clang-tidy --quiet $< -- $(DEFINES) -I. 2>/dev/null || \
+		{ clang-tidy --quiet $< -- $(DEFINES) -I.; exit 1; }
 
 lint-format:
 	clang-format --dry-run -Werror $(sort $(SOURCES)) $(HEADERS)

@@ -15,10 +15,10 @@
 /* What ends an unquoted local part or may not stand in it (RFC 5322 3.2.3). */
 #define LOCAL_SPECIALS " ()<>[]:;@\\,\""
 
-static int parse_local(
-    struct address *a, const char *text, size_t len, size_t *used);
-static int parse_quoted(
-    struct address *a, const char *text, size_t len, size_t *used);
+static int parse_local(struct address *a, const char *text, size_t len,
+    size_t *used);
+static int parse_quoted(struct address *a, const char *text, size_t len,
+    size_t *used);
 static int parse_literal(struct buf *domain, const char *text, size_t len);
 static bool is_label(char c);
 static bool is_control(char c);
@@ -27,7 +27,7 @@ static size_t utf8_length(const unsigned char *s, size_t len);
 void
 address_init(struct address *a)
 {
-	*a = (struct address) { .has_domain = false };
+	*a = (struct address){ .has_domain = false };
 	buf_init(&a->local, ADDRESS_MAX);
 	buf_init(&a->domain, ADDRESS_MAX);
 }
@@ -148,7 +148,7 @@ is_label(char c)
 	static const char set[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
 
 	return (c & 0x80) != 0 ||
-	    memchr(set, ascii_lower(c), sizeof(set) - 1) != NULL;
+	       memchr(set, ascii_lower(c), sizeof(set) - 1) != NULL;
 }
 
 /* An address literal, kept with its brackets; RFC 5321 section 4.1.3. */

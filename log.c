@@ -26,7 +26,7 @@
 #include "banned.h"
 
 enum {
-	LOG_WAIT_MS = 1000,   /* a line waits this long, then it is dropped */
+	LOG_WAIT_MS = 1000,    /* a line waits this long, then it is dropped */
 	LOG_FACILITY = 2 << 3, /* mail, RFC 5424 section 6.2.1 */
 	LOG_PAIRS_MAX = 32
 };
@@ -55,8 +55,8 @@ static const struct {
 
 static struct {
 	enum log_target target;
-	int fd;          /* of the syslog or postlog socket, or -1 */
-	bool stream;     /* the socket is a stream: a NUL ends each line */
+	int fd;           /* of the syslog or postlog socket, or -1 */
+	bool stream;      /* the socket is a stream: a NUL ends each line */
 	const char *path; /* borrowed from the configuration */
 } log_state = { .target = TARGET_NONE, .fd = -1 };
 
@@ -117,7 +117,7 @@ stderr_is_journal(void)
 	text = end + 1;
 	inode = strtoumax(text, &end, 10);
 	return end != text && *end == '\0' && device == st.st_dev &&
-	    inode == st.st_ino;
+	       inode == st.st_ino;
 }
 
 void
@@ -133,17 +133,17 @@ bool
 log_is_target(const char *text)
 {
 	return strcmp(text, "auto") == 0 || strcmp(text, "journal") == 0 ||
-	    strcmp(text, "syslog") == 0 || strcmp(text, "stderr") == 0 ||
-	    strcmp(text, "none") == 0 ||
-	    (strncmp(text, "postlog:", 8) == 0 && text[8] != '\0' &&
-		strlen(text + 8) <
-		    sizeof(((struct sockaddr_un *)NULL)->sun_path));
+	       strcmp(text, "syslog") == 0 || strcmp(text, "stderr") == 0 ||
+	       strcmp(text, "none") == 0 ||
+	       (strncmp(text, "postlog:", 8) == 0 && text[8] != '\0' &&
+		   strlen(text + 8) <
+		       sizeof(((struct sockaddr_un *)NULL)->sun_path));
 }
 
 void
 log_begin(struct log_line *l, enum log_verb verb, enum log_level level)
 {
-	*l = (struct log_line) { .verb = verb, .level = level };
+	*l = (struct log_line){ .verb = verb, .level = level };
 	buf_init(&l->text, LOG_LINE_MAX);
 	buf_init(&l->fields, LOG_FIELDS_MAX);
 	(void)buf_addf(&l->text, "%s:", verbs[verb].name);
@@ -202,8 +202,8 @@ escape(struct buf *out, const char *text)
 {
 	for (; *text != '\0'; text++) {
 		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			(void)buf_addf(
-			    out, "\\%03o", (unsigned int)(unsigned char)*text);
+			(void)buf_addf(out, "\\%03o",
+			    (unsigned int)(unsigned char)*text);
 		else
 			(void)buf_add_octet(out, *text);
 	}
@@ -268,13 +268,13 @@ write_journal(const struct log_line *l)
 	n = 0;
 	for (p = head.data; p < head.data + head.len; p += len + 1) {
 		len = strlen(p);
-		iov[n++] = (struct iovec) { p, len };
+		iov[n++] = (struct iovec){ p, len };
 	}
 	for (p = l->fields.data;
 	     p < l->fields.data + l->fields.len && n < LOG_PAIRS_MAX;
 	     p += len + 1) {
 		len = strlen(p);
-		iov[n++] = (struct iovec) { p, len };
+		iov[n++] = (struct iovec){ p, len };
 	}
 	if (n > 0 && lazy_load(LAZY_SYSTEMD) == 0)
 		(void)sd_journal_sendv(iov, (int)n);
@@ -300,16 +300,16 @@ write_socket(const struct log_line *l)
 	(void)gethostname(host, sizeof(host) - 1);
 	buf_init(&line, LOG_LINE_MAX + 512);
 	if (log_state.target == TARGET_SYSLOG)
-		(void)buf_addf(&line, "<%d>%s ",
-		    LOG_FACILITY | (int)l->level, when);
+		(void)buf_addf(&line, "<%d>%s ", LOG_FACILITY | (int)l->level,
+		    when);
 	else
 		(void)buf_addf(&line, "%s %s ", when, host);
 	(void)buf_addf(&line, "swiftdrop[%ld]: %s", (long)getpid(),
 	    buf_text(&l->text));
-	(void)setsockopt(
-	    log_state.fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
-	if (send(log_state.fd, line.data,
-		line.len + (log_state.stream ? 1 : 0), MSG_NOSIGNAL) == -1) {
+	(void)setsockopt(log_state.fd, SOL_SOCKET, SO_SNDTIMEO, &wait,
+	    sizeof(wait));
+	if (send(log_state.fd, line.data, line.len + (log_state.stream ? 1 : 0),
+		MSG_NOSIGNAL) == -1) {
 		/* The next line tries anew, but a full queue is left alone. */
 		if (errno == EAGAIN)
 			log_state.target = TARGET_NONE;

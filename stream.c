@@ -37,16 +37,16 @@ struct line_reader {
 
 static bool take_line(struct stream *s, struct line_reader *r);
 static enum stream_status fill(struct stream *s, int64_t deadline_ms);
-static enum stream_status wait_for(
-    const struct stream *s, int fd, short events, int64_t deadline_ms);
-static enum stream_status send_all(
-    struct stream *s, const char *data, size_t len, int64_t deadline_ms);
+static enum stream_status wait_for(const struct stream *s, int fd, short events,
+    int64_t deadline_ms);
+static enum stream_status send_all(struct stream *s, const char *data,
+    size_t len, int64_t deadline_ms);
 static ssize_t send_some(int fd, const char *data, size_t len);
 
 int
 stream_init(struct stream *s, int in, int out, int stop)
 {
-	*s = (struct stream) { .in = in, .out = out, .stop = stop };
+	*s = (struct stream){ .in = in, .out = out, .stop = stop };
 	buf_init(&s->pending, STREAM_OUTPUT);
 	s->data = malloc(STREAM_INPUT);
 	return s->data == NULL ? -1 : 0;
@@ -61,8 +61,8 @@ stream_free(struct stream *s)
 }
 
 enum stream_status
-stream_read_line(
-    struct stream *s, struct buf *line, size_t max, int64_t deadline_ms)
+stream_read_line(struct stream *s, struct buf *line, size_t max,
+    int64_t deadline_ms)
 {
 	struct line_reader r = { .line = line, .max = max };
 	enum stream_status status;
@@ -105,8 +105,7 @@ take_line(struct stream *s, struct line_reader *r)
 		if (octet == '\n')
 			r->bare_lf = true;
 		/* One more than the limit: the CR is stored as well. */
-		if (r->seen <= r->max &&
-		    buf_add_octet(r->line, octet) == -1)
+		if (r->seen <= r->max && buf_add_octet(r->line, octet) == -1)
 			r->max = 0; /* no memory: as if too long */
 		r->seen++;
 		r->last = octet;
@@ -115,8 +114,8 @@ take_line(struct stream *s, struct line_reader *r)
 }
 
 enum stream_status
-stream_peek(
-    struct stream *s, const char **data, size_t *len, int64_t deadline_ms)
+stream_peek(struct stream *s, const char **data, size_t *len,
+    int64_t deadline_ms)
 {
 	enum stream_status status;
 
@@ -174,8 +173,8 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 	int n;
 
 	/* poll(2) passes over a descriptor of -1. */
-	fds[0] = (struct pollfd) { .fd = fd, .events = events };
-	fds[1] = (struct pollfd) {
+	fds[0] = (struct pollfd){ .fd = fd, .events = events };
+	fds[1] = (struct pollfd){
 		.fd = events == POLLIN ? s->stop : -1,
 		.events = POLLIN,
 	};
@@ -192,8 +191,8 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 }
 
 enum stream_status
-stream_write(
-    struct stream *s, const void *data, size_t len, int64_t deadline_ms)
+stream_write(struct stream *s, const void *data, size_t len,
+    int64_t deadline_ms)
 {
 	enum stream_status status;
 
@@ -266,6 +265,5 @@ stream_peer_is_gone(const struct stream *s)
 {
 	struct pollfd fd = { .fd = s->out };
 
-	return poll(&fd, 1, 0) == 1 &&
-	    (fd.revents & (POLLERR | POLLHUP)) != 0;
+	return poll(&fd, 1, 0) == 1 && (fd.revents & (POLLERR | POLLHUP)) != 0;
 }

@@ -50,16 +50,16 @@ void stream_free(struct stream *s);
  * reported after two seconds instead of at the deadline.  Flushes pending
  * output before it waits; deadline_ms is a clock_ms() time.
  */
-enum stream_status stream_read_line(
-    struct stream *s, struct buf *line, size_t max, int64_t deadline_ms);
+enum stream_status stream_read_line(struct stream *s, struct buf *line,
+    size_t max, int64_t deadline_ms);
 
 /*
  * Shows what is there to read: *data and *len are set, at least one octet,
  * borrowed until the next call; waits when nothing is.  Nothing is taken until
  * stream_take().
  */
-enum stream_status stream_peek(
-    struct stream *s, const char **data, size_t *len, int64_t deadline_ms);
+enum stream_status stream_peek(struct stream *s, const char **data, size_t *len,
+    int64_t deadline_ms);
 
 /* Takes len octets of those that stream_peek() showed. */
 void stream_take(struct stream *s, size_t len);
@@ -68,8 +68,8 @@ void stream_take(struct stream *s, size_t len);
  * Writes octets; small ones wait in memory for company.  A stream whose peer
  * is gone swallows everything.
  */
-enum stream_status stream_write(
-    struct stream *s, const void *data, size_t len, int64_t deadline_ms);
+enum stream_status stream_write(struct stream *s, const void *data, size_t len,
+    int64_t deadline_ms);
 
 /* Sends what waits in memory. */
 enum stream_status stream_flush(struct stream *s, int64_t deadline_ms);

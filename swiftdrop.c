@@ -105,10 +105,10 @@ main(int argc, char **argv)
 	} else {
 		clear_environment();
 		log_warnings(&config);
-		status = options.config ? show_config(&config)
-					: check_run(&config, options.write,
-					      options.addresses,
-					      options.naddresses);
+		status = options.config
+			     ? show_config(&config)
+			     : check_run(&config, options.write,
+				   options.addresses, options.naddresses);
 	}
 	config_free(&config);
 	buf_free(&error);
@@ -183,7 +183,7 @@ parse_options(int argc, char **argv, struct options *o)
 	};
 	int c;
 
-	*o = (struct options) { .config_file = CONFIG_FILE };
+	*o = (struct options){ .config_file = CONFIG_FILE };
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":c:", names, NULL)) != -1) {
 		switch (c) {
@@ -195,15 +195,14 @@ parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'h':
 		case 'v':
-			(void)fputs(
-			    c == 'h' ? usage_text : version_text, stdout);
+			(void)fputs(c == 'h' ? usage_text : version_text,
+			    stdout);
 			return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 		case ':':
-			return usage_error(
-			    "an argument is missing after", argv[optind - 1]);
+			return usage_error("an argument is missing after",
+			    argv[optind - 1]);
 		default:
-			return usage_error(
-			    "unknown option", argv[optind - 1]);
+			return usage_error("unknown option", argv[optind - 1]);
 		}
 	}
 	if (optind < argc) {
@@ -214,8 +213,8 @@ parse_options(int argc, char **argv, struct options *o)
 		o->addresses = argv + optind + 1;
 		o->naddresses = argc - optind - 1;
 		if (o->config && o->naddresses > 0)
-			return usage_error(
-			    "too many arguments, at", o->addresses[0]);
+			return usage_error("too many arguments, at",
+			    o->addresses[0]);
 	}
 	if (o->write && !o->check)
 		return usage_error("only check knows the option", "--write");
@@ -247,8 +246,7 @@ serve(const struct options *o, bool stderr_is_free)
 		    "LISTEN_FDS does not pass one connected stream socket; "
 		    "set Accept=yes in the .socket unit");
 	} else if (config_load(&config, o->config_file, &error) == -1) {
-		log_text(
-		    LOG_CONFIG, LOG_LEVEL_ERROR, "%s", buf_text(&error));
+		log_text(LOG_CONFIG, LOG_LEVEL_ERROR, "%s", buf_text(&error));
 		session_refuse(out);
 	} else {
 		log_open(config.smtp.log, stderr_is_free);
