@@ -85,7 +85,7 @@ OBJECTS = $(PARTS:%=$(B)/%.o)
 
 all: swiftdrop
 
-swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
+swiftdrop $(B)/swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(B)/%.o: %.c $(HEADERS) Makefile | $(B)
@@ -108,7 +108,7 @@ check-deps:
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
 
-$(B)/unit_%: tests/unit_%.c $(OBJECTS) $(HEADERS)
+$(B)/unit_%: tests/unit_%.c tests/unit.h $(OBJECTS) $(HEADERS)
 	$(CC) $(CFLAGS) $(HARDEN) $(DEFINES) $(WARN) -I. -o $@ $< $(OBJECTS) \
 		$(LDHARDEN) -lcmocka $(LIBS)
 
@@ -127,12 +127,39 @@ $(B)/san/%.o: %.c $(HEADERS) Makefile | $(B)/san
 $(B)/san/swiftdrop: $(B)/san/swiftdrop.o $(PARTS:%=$(B)/san/%.o)
 	$(CLANG) $(SANITIZE) -o $@ $^ $(LIBS)
 
-$(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o) $(HEADERS)
+$(B)/san/unit_%: tests/unit_%.c tests/unit.h $(PARTS:%=$(B)/san/%.o) $(HEADERS)
 	$(CLANG) $(SANITIZE) $(DEFINES) -I. -o $@ $< $(PARTS:%=$(B)/san/%.o) \
 		-lcmocka $(LIBS)
 
+# Postfix is started by root alone.
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
 system: all
-	$(PYTHON) -m pytest -q tests/system
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 \
+		$(PYTHON) -m pytest -q tests/system
+
+# ---- demonstration --------------------------------------------------------
+
+demo:
+	@tests/install build lab postfix demo $(if $(filter 3,$(AUTH)),keystone)
+	@$(MAKE) -s swiftdrop
+	@demo/demo $(if $(AUTH),--auth $(AUTH)) $(if $(ONCE),--once)
+
+# ---- measurements ---------------------------------------------------------
+
+# The same program with its libraries linked in is one of the references.
+bench: all
+	tests/install bench lab
+	$(MAKE) LINK=direct B=$(B)/direct $(B)/direct/swiftdrop
+	$(MAKE) $(B)/put $(B)/greet
+	bench/run $(B)
+
+$(B)/put: bench/put.c Makefile | $(B)
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) $(WARN) -o $@ $< \
+		$(LDHARDEN) $(LDFLAGS) $(shell $(PKG_CONFIG) --libs libcurl)
+
+$(B)/greet: bench/greet.c Makefile | $(B)
+	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -static -o $@ $<
 
 # ---- fuzzing --------------------------------------------------------------
 

@@ -445,6 +445,7 @@ log_outcome(struct delivery *d, enum log_verb verb, const struct reply *r,
     const char *reason)
 {
 	struct log_line l;
+	char status[16];
 
 	deliver_log_begin(&l, verb,
 	    verb == LOG_REJECTED || verb == LOG_LOST ? LOG_LEVEL_INFO
@@ -452,8 +453,7 @@ log_outcome(struct delivery *d, enum log_verb verb, const struct reply *r,
 	    d->peer, &d->smtp->transaction, NULL);
 	log_add(&l, "nrcpt", "%zu", d->smtp->transaction.nrecipients);
 	log_add(&l, "size", "%lld", (long long)d->message.size);
-	if (r->status != NULL)
-		log_add(&l, "dsn", "%s", r->status);
+	log_add(&l, "dsn", "%s", smtp_reply_status(r, status));
 	log_add_quoted(&l, "reason", reason);
 	log_end(&l);
 }

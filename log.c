@@ -356,8 +356,7 @@ write_stderr(const struct log_line *l)
 	struct buf line;
 
 	buf_init(&line, LOG_LINE_MAX + 64);
-	(void)buf_addf(&line, "swiftdrop[%ld]: %s\n", (long)getpid(),
-	    buf_text(&l->text));
+	(void)buf_addf(&line, "%s\n", buf_text(&l->text));
 	/* Below PIPE_BUF, so a pipe that is writable takes it whole. */
 	if (poll(&fd, 1, LOG_WAIT_MS) != 1 ||
 	    write(STDERR_FILENO, buf_text(&line), line.len) == -1)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+import tty
 
 import pytest
 
@@ -39,6 +40,24 @@ def served(session, store):
 def test_session_over(how, bench, store):
     served(bench.session(bench.config(archive=store.account()), how=how),
            store)
+
+
+def test_session_on_a_terminal(bench):
+    """As an administrator tries it by hand; the terminal is raw, so that
+    it neither echoes nor translates line ends."""
+    ours, theirs = os.openpty()
+    tty.setraw(theirs)
+    with subprocess.Popen(
+            [program.BINARY, "-c", bench.config(archive=NOWHERE)],
+            stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL,
+            env=program.environment()) as process:
+        os.write(ours, b"EHLO x\r\nQUIT\r\n")
+        assert process.wait(20) == 0
+        said = os.read(ours, 65536)
+    os.close(ours)
+    os.close(theirs)
+    assert said.startswith(b"220 ") and b"XFORWARD" in said
+    assert said.splitlines()[-1].startswith(b"221 ")
 
 
 @pytest.mark.parametrize("spelling", ("-c {}", "-c{}", "--config={}",
@@ -130,12 +149,11 @@ def unfit_sockets():
     listening_unix.bind(b"\0swiftdrop-test-" + os.urandom(8))
     listening_unix.listen(1)
     return {"listening": listening, "listening unix": listening_unix,
-            "unconnected": socket.socket(),
             "datagram": socket.socketpair(type=socket.SOCK_DGRAM)[0]}
 
 
 @pytest.mark.parametrize("kind", ("listening", "listening unix",
-                                  "unconnected", "datagram"))
+                                  "datagram"))
 def test_listen_fds_that_is_no_connected_stream_is_78(kind, bench):
     sockets = unfit_sockets()
     try:
@@ -150,6 +168,25 @@ def test_listen_fds_that_is_no_connected_stream_is_78(kind, bench):
     finally:
         for made in sockets.values():
             made.close()
+
+
+def test_client_gone_before_the_start_is_0(bench):
+    """A reset connection is one that was; Linux shows it as unconnected."""
+    ours, theirs = program.meet(loopback())
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                    b"\1\0\0\0\0\0\0\0")
+    ours.close()
+    session = listen_fds(bench, bench.config(archive=NOWHERE),
+                         "LISTEN_FDS=1 LISTEN_PID=$$",
+                         ends=[socket.socket(), theirs])
+    session.ends(0)
+
+
+def loopback():
+    """A bound socket."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    return bound
 
 
 # Exit codes.
@@ -280,7 +317,7 @@ MEET = f"""
 import socket, subprocess, sys
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 subprocess.run(["ip", "addr", "add", "{ADDRESS}/32", "dev", "lo"], check=True)
-subprocess.run(["ip", "addr", "add", "2001:db8::77/128", "dev", "lo"],
+subprocess.run(["ip", "addr", "add", "2001:db8::77/128", "dev", "lo", "nodad"],
                check=True)
 host = sys.argv[2]
 family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -592,6 +629,7 @@ def peak(session):
     return int(status.split("VmHWM:")[1].split()[0])
 
 
+@pytest.mark.slow
 def test_50_mib_cost_at_most_4_mib_more_than_1_kib(bench, store):
     small, large = (bench.accept(archive=store.account()) for _ in range(2))
     line = b"x" * 1022 + b"\r\n"

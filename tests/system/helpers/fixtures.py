@@ -58,6 +58,7 @@ class Bench:
             session.cleanup()
         for session in self.sessions:
             if session.log and session.log.path.exists():
+                print(session.log)  # shown when the test failed
                 for secret in ("secrettoken", "keysecret"):
                     assert secret not in str(session.log), session.log
 
