@@ -19,6 +19,10 @@ man5dir = $(mandir)/man5
 man8dir = $(mandir)/man8
 docdir = $(datarootdir)/doc/swiftdrop
 sysconfdir = /etc
+# What systemd reads is beside it, whatever the prefix of the rest.
+unitdir = /usr/lib/systemd/system
+catalogdir = /usr/lib/systemd/catalog
+sysusersdir = /usr/lib/sysusers.d
 
 CC = gcc
 CLANG = clang
@@ -99,7 +103,7 @@ check: check-deps
 	$(MAKE) system
 
 check-deps:
-	tests/install build lint unit system lab keystone postfix systemd
+	tests/install build lint unit system lab keystone postfix systemd debian
 
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
@@ -228,6 +232,9 @@ lint-man:
 
 # ---- installation ---------------------------------------------------------
 
+UNIT_FILES = swiftdrop.socket swiftdrop@.service swiftdrop-check.service \
+	swiftdrop-check.timer
+
 install: all
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(man5dir) \
 		$(DESTDIR)$(man8dir) $(DESTDIR)$(docdir)
@@ -238,11 +245,25 @@ install: all
 		$(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(docdir)/postfix
 	$(INSTALL) -m 644 postfix/* $(DESTDIR)$(docdir)/postfix
+	$(INSTALL) -d $(DESTDIR)$(unitdir) $(DESTDIR)$(catalogdir) \
+		$(DESTDIR)$(sysusersdir) $(DESTDIR)$(docdir)/units
+	set -e; for u in $(UNIT_FILES); do \
+		sed 's,/usr/sbin/,$(sbindir)/,' units/$$u \
+			> $(DESTDIR)$(unitdir)/$$u; \
+		chmod 644 $(DESTDIR)$(unitdir)/$$u; done
+	$(INSTALL) -m 644 units/swiftdrop.catalog $(DESTDIR)$(catalogdir)
+	$(INSTALL) -m 644 units/swiftdrop.sysusers \
+		$(DESTDIR)$(sysusersdir)/swiftdrop.conf
+	$(INSTALL) -m 644 units/README.md units/hardened.conf \
+		units/loopback.conf $(DESTDIR)$(docdir)/units
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/swiftdrop \
 		$(DESTDIR)$(man8dir)/swiftdrop.8 \
-		$(DESTDIR)$(man5dir)/swiftdrop.ini.5
+		$(DESTDIR)$(man5dir)/swiftdrop.ini.5 \
+		$(UNIT_FILES:%=$(DESTDIR)$(unitdir)/%) \
+		$(DESTDIR)$(catalogdir)/swiftdrop.catalog \
+		$(DESTDIR)$(sysusersdir)/swiftdrop.conf
 	rm -rf $(DESTDIR)$(docdir)
 
 dist:
