@@ -151,6 +151,7 @@ deliver_commit(struct delivery *d, bool bare_lf)
 {
 	const struct reply *r;
 
+	(void)clock_gettime(CLOCK_REALTIME, &d->ended);
 	d->ended_ms = clock_ms();
 	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
 	r = refuse_fault(d, bare_lf);
@@ -251,21 +252,19 @@ name_objects(struct delivery *d)
 {
 	struct object_envelope envelope;
 	char fingerprint[MESSAGE_SHA256_HEX];
-	struct timespec when;
 	struct place *p;
 	struct buf name;
 	size_t i;
 	int result;
 
-	(void)clock_gettime(CLOCK_REALTIME, &when);
 	buf_init(&name, OBJECT_NAME_MAX);
-	result = object_name(&name, &when, d->message.size);
+	result = object_name(&name, &d->ended, d->message.size);
 	for (i = 0; i < d->nplaces && result == 0; i++) {
 		p = &d->places[i];
 		envelope = (struct object_envelope){ &d->smtp->transaction,
 			p->recipients, p->nrecipients };
 		message_fingerprint(&d->message, i, fingerprint);
-		p->object.when = when;
+		p->object.when = d->ended;
 		p->object.message = &d->message;
 		result = buf_add(&p->object.name, name.data, name.len);
 		if (result == 0)
