@@ -183,6 +183,8 @@ static int put(struct loader *l, struct section *s, const char *name,
     const struct setting *value);
 static int fault(struct loader *l, const struct section *s, const char *key,
     const struct setting *where, const char *reason);
+static int warn_unknown(struct loader *l, const struct section *s,
+    const char *name, const struct setting *where_set);
 static void warn(struct loader *l, const char *subject, const char *reason);
 static int resolve(struct loader *l, const struct section *s, void *target);
 static const struct setting *effective(const struct loader *l,
@@ -215,13 +217,16 @@ static int check_account(struct loader *l, const struct section *s,
     struct account *a);
 static int take_claims(struct loader *l, const struct section *s,
     size_t account);
-static const struct setting *where(const struct loader *l,
+static const struct setting *set_at(const struct loader *l,
     const struct section *s, const char *name);
 static const char *missing_key(const struct account *a);
 static int default_text(char **member, const char *value);
 static void free_keys(const struct key *keys, size_t n, void *target);
 static int print_keys(const struct key *keys, size_t n, const void *target,
     const void *inherited, struct buf *out);
+static bool is_set(const struct key *key, const void *target);
+static int print_key(const struct key *key, const void *target,
+    struct buf *out);
 static int print_text(const struct key *key, const char *text, struct buf *out);
 
 int
@@ -502,8 +507,7 @@ put(struct loader *l, struct section *s, const char *name,
 	key = find_key(l, s, name, &is_file);
 	if (key == NULL && strncmp(name, "os_options_", 11) == 0 &&
 	    s != &l->sections[SECTION_SMTP]) {
-		warn(l, name, "is an option that is not known and not used");
-		return 0;
+		return warn_unknown(l, s, name, value);
 	}
 	if (key == NULL)
 		return fault(l, s, name, value, "unknown key");
@@ -545,6 +549,23 @@ fault(struct loader *l, const struct section *s, const char *key,
 		(void)buf_addf(l->error, "%s: ", key);
 	(void)buf_add_text(l->error, reason);
 	return -1;
+}
+
+/* swiftclient may know more of them than we do. */
+static int
+warn_unknown(struct loader *l, const struct section *s, const char *name,
+    const struct setting *where_set)
+{
+	struct buf *error, text;
+
+	buf_init(&text, 4096);
+	error = l->error;
+	l->error = &text;
+	(void)fault(l, s, name, where_set, "unknown option, not used");
+	l->error = error;
+	(void)buf_addf(&l->config->warnings, "%s\n", buf_text(&text));
+	buf_free(&text);
+	return 0;
 }
 
 static void
@@ -986,7 +1007,7 @@ missing_key(const struct account *a)
 
 /* Where an account's key was set, in its section or in [DEFAULT]. */
 static const struct setting *
-where(const struct loader *l, const struct section *s, const char *name)
+set_at(const struct loader *l, const struct section *s, const char *name)
 {
 	const struct key *key;
 	bool is_file;
@@ -1002,19 +1023,19 @@ check_account(struct loader *l, const struct section *s, struct account *a)
 	if (strchr(a->container, '/') != NULL ||
 	    strlen(a->container) > CONTAINER_MAX ||
 	    strcmp(a->container, ".") == 0 || strcmp(a->container, "..") == 0)
-		return fault(l, s, "container", where(l, s, "container"),
+		return fault(l, s, "container", set_at(l, s, "container"),
 		    "must be a container's name, without / and of at most "
 		    "256 octets");
 	if (strlen(a->prefix) > PREFIX_MAX)
-		return fault(l, s, "prefix", where(l, s, "prefix"),
+		return fault(l, s, "prefix", set_at(l, s, "prefix"),
 		    "must have at most 512 octets");
 	if (a->temp_url_key != NULL && a->temp_url_query != NULL)
 		return fault(l, s, "temp_url_query",
-		    where(l, s, "temp_url_query"),
+		    set_at(l, s, "temp_url_query"),
 		    "stands beside temp_url_key; keep one of them");
 	if (a->auth_version == AUTH_KEYSTONE) {
 		if (strstr(a->authurl, "/v2.0") != NULL)
-			return fault(l, s, "authurl", where(l, s, "authurl"),
+			return fault(l, s, "authurl", set_at(l, s, "authurl"),
 			    "is of Keystone v2, which no longer exists; "
 			    "write .../v3");
 	}
@@ -1132,36 +1153,40 @@ static int
 print_keys(const struct key *keys, size_t n, const void *target,
     const void *inherited, struct buf *out)
 {
-	const char *text;
-	int64_t number;
 	size_t i;
 	int result;
 
 	result = 0;
 	for (i = 0; i < n && result == 0; i++) {
-		if (keys[i].type == KEY_NUMBER) {
-			number = number_member(target, &keys[i]);
-			if (number != 0 || keys[i].min == 0)
-				result = buf_addf(out, "%s = %lld\n",
-				    keys[i].name, (long long)number);
-			else if (inherited != NULL &&
-				 number_member(inherited, &keys[i]) != 0)
-				result = buf_addf(out, "%s =\n", keys[i].name);
-		} else if (keys[i].type == KEY_BOOL) {
-			result = buf_addf(out, "%s = %s\n", keys[i].name,
-			    bool_member(target, &keys[i]) ? "yes" : "no");
-		} else {
-			text = text_member(target, &keys[i]);
-			/* What it does not inherit must be said. */
-			if (text == NULL && inherited != NULL &&
-			    text_member(inherited, &keys[i]) != NULL &&
-			    (keys[i].flags & KEY_OWN) == 0)
-				text = "";
-			if (text != NULL)
-				result = print_text(&keys[i], text, out);
-		}
+		if (is_set(&keys[i], target))
+			result = print_key(&keys[i], target, out);
+		/* What it does not inherit must be said. */
+		else if (inherited != NULL && is_set(&keys[i], inherited) &&
+			 (keys[i].flags & KEY_OWN) == 0)
+			result = buf_addf(out, "%s =\n", keys[i].name);
 	}
 	return result;
+}
+
+static bool
+is_set(const struct key *key, const void *target)
+{
+	if (is_text(key))
+		return text_member(target, key) != NULL;
+	return key->type == KEY_BOOL || key->min == 0 ||
+	       number_member(target, key) != 0;
+}
+
+static int
+print_key(const struct key *key, const void *target, struct buf *out)
+{
+	if (key->type == KEY_NUMBER)
+		return buf_addf(out, "%s = %lld\n", key->name,
+		    (long long)number_member(target, key));
+	if (key->type == KEY_BOOL)
+		return buf_addf(out, "%s = %s\n", key->name,
+		    bool_member(target, key) ? "yes" : "no");
+	return print_text(key, text_member(target, key), out);
 }
 
 static int

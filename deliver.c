@@ -151,6 +151,7 @@ deliver_commit(struct delivery *d, bool bare_lf)
 {
 	const struct reply *r;
 
+	(void)clock_gettime(CLOCK_REALTIME, &d->ended);
 	d->ended_ms = clock_ms();
 	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
 	r = refuse_fault(d, bare_lf);
@@ -251,21 +252,19 @@ name_objects(struct delivery *d)
 {
 	struct object_envelope envelope;
 	char fingerprint[MESSAGE_SHA256_HEX];
-	struct timespec when;
 	struct place *p;
 	struct buf name;
 	size_t i;
 	int result;
 
-	(void)clock_gettime(CLOCK_REALTIME, &when);
 	buf_init(&name, OBJECT_NAME_MAX);
-	result = object_name(&name, &when, d->message.size);
+	result = object_name(&name, &d->ended, d->message.size);
 	for (i = 0; i < d->nplaces && result == 0; i++) {
 		p = &d->places[i];
 		envelope = (struct object_envelope){ &d->smtp->transaction,
 			p->recipients, p->nrecipients };
 		message_fingerprint(&d->message, i, fingerprint);
-		p->object.when = when;
+		p->object.when = d->ended;
 		p->object.message = &d->message;
 		result = buf_add(&p->object.name, name.data, name.len);
 		if (result == 0)
@@ -445,6 +444,7 @@ log_outcome(struct delivery *d, enum log_verb verb, const struct reply *r,
     const char *reason)
 {
 	struct log_line l;
+	char status[16];
 
 	deliver_log_begin(&l, verb,
 	    verb == LOG_REJECTED || verb == LOG_LOST ? LOG_LEVEL_INFO
@@ -452,8 +452,7 @@ log_outcome(struct delivery *d, enum log_verb verb, const struct reply *r,
 	    d->peer, &d->smtp->transaction, NULL);
 	log_add(&l, "nrcpt", "%zu", d->smtp->transaction.nrecipients);
 	log_add(&l, "size", "%lld", (long long)d->message.size);
-	if (r->status != NULL)
-		log_add(&l, "dsn", "%s", r->status);
+	log_add(&l, "dsn", "%s", smtp_reply_status(r, status));
 	log_add_quoted(&l, "reason", reason);
 	log_end(&l);
 }

@@ -33,6 +33,7 @@ static const char *const header_names[HTTP_HEADER_COUNT] = {
 	[HTTP_STORAGE_TOKEN] = "X-Storage-Token",
 	[HTTP_SUBJECT_TOKEN] = "X-Subject-Token",
 	[HTTP_STORAGE_URL] = "X-Storage-Url",
+	[HTTP_FINGERPRINT] = "X-Object-Meta-Fingerprint",
 };
 
 /* Sets options one after the other, up to the first failure. */

@@ -62,7 +62,7 @@ enum inject_outcome inject_content(struct inject *i, const struct message *m,
 
 /*
  * Sends the final dot and reads the answer: INJECT_OK means that the server
- * has taken responsibility (RFC 5321 section 6.1).  Then QUIT.
+ * has taken responsibility (RFC 5321 section 6.1).  inject_end() follows.
  */
 enum inject_outcome inject_commit(struct inject *i, int64_t deadline_ms);
 

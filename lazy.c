@@ -9,8 +9,6 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <systemd/sd-daemon.h>
-#define SD_JOURNAL_SUPPRESS_LOCATION 1
-#include <systemd/sd-journal.h>
 
 #include <dlfcn.h>
 #include <stdarg.h>
@@ -52,8 +50,7 @@
 
 #define SYSTEMD_FUNCTIONS(X)                                                   \
 	X(sd_listen_fds)                                                       \
-	X(sd_is_socket)                                                        \
-	X(sd_journal_sendv)
+	X(sd_is_socket)
 
 #define POINTER(name) static __typeof__(name) *name##_;
 CURL_FUNCTIONS(POINTER)
@@ -278,10 +275,4 @@ int
 sd_is_socket(int fd, int family, int type, int listening)
 {
 	return sd_is_socket_(fd, family, type, listening);
-}
-
-int
-sd_journal_sendv(const struct iovec *iov, int n)
-{
-	return sd_journal_sendv_(iov, n);
 }

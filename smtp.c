@@ -34,8 +34,6 @@ static const struct reply replies[] = {
 	    "Recipient address rejected: unknown to this filter" },
 	[REPLY_RCPT_OK] = { 250, "2.1.5", "Ok" },
 	[REPLY_FORWARDED] = { 250, "2.0.0", "Ok: forwarded" },
-	[REPLY_NEEDS_UTF8] = { 451, "4.3.0",
-	    "Error: next server does not offer SMTPUTF8" },
 	[REPLY_TIMEOUT] = { 421, "4.4.2", "Error: timeout exceeded" },
 	[REPLY_STOPPING] = { 421, "4.3.2", "Service shutting down" },
 	[REPLY_TOO_MANY_ERRORS] = { 421, "4.7.0", "Error: too many errors" },
@@ -363,7 +361,7 @@ decode_xtext(struct buf *out, const char *text)
 		if (c < ' ' || c == 0x7f || buf_add_octet(out, (char)c) == -1)
 			return -1;
 	}
-	return utf8_is_valid(buf_text(out), out->len) ? 0 : -1;
+	return 0;
 }
 
 static int
@@ -512,14 +510,15 @@ do_quit(struct smtp *s, char *argument)
 
 /*
  * Takes "FROM:<path>" or "TO:<path>" off *argument.  As Postfix does by
- * default, a blank may follow the colon and the brackets may be missing.
+ * default, a blank may follow the colon, blanks may stand around the mailbox
+ * inside the brackets, and the brackets may be missing.
  * Returns NULL, or the reply that refuses it.
  */
 static const struct reply *
 take_path(char **argument, const char *keyword, struct buf *path,
     struct address *a)
 {
-	const char *p;
+	const char *p, *end;
 	size_t len;
 	bool brackets;
 
@@ -530,15 +529,21 @@ take_path(char **argument, const char *keyword, struct buf *path,
 	p += strspn(p, " ");
 	brackets = *p == '<';
 	if (brackets)
-		p = skip_route(p + 1);
-	len = p == NULL ? 0 : address_span(p, strlen(p));
-	if (p == NULL || (p[len] == '>') != brackets || (len == 0 && !brackets))
+		p = skip_route(p + 1 + strspn(p + 1, " "));
+	if (p == NULL)
 		return &reply_syntax;
+	p += strspn(p, " ");
+	len = address_span(p, strlen(p), brackets);
+	end = p + len;
+	if ((*end == '>') != brackets || (len == 0 && !brackets))
+		return &reply_syntax;
+	while (len > 0 && p[len - 1] == ' ')
+		len--;
 	if (len > 0 && address_parse(a, p, len) == -1)
 		return &reply_syntax;
 	if (buf_add(path, p, len) == -1)
 		return &reply_no_memory;
-	p += len + (brackets ? 1 : 0);
+	p = end + (brackets ? 1 : 0);
 	if (*p != '\0' && *p != ' ')
 		return &reply_syntax;
 	*argument += p - *argument;
@@ -688,6 +693,21 @@ const struct reply *
 smtp_reply(enum reply_id id)
 {
 	return &replies[id];
+}
+
+const char *
+smtp_reply_status(const struct reply *r, char code[16])
+{
+	size_t len;
+
+	if (r->status != NULL)
+		return r->status;
+	len = strspn(r->text, "0123456789.");
+	if (len < 5 || len >= 16 || r->text[1] != '.')
+		len = 0;
+	memcpy(code, r->text, len);
+	code[len] = '\0';
+	return code;
 }
 
 const struct reply *

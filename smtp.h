@@ -45,7 +45,6 @@ enum reply_id {
 	REPLY_UNKNOWN_550,     /* 550 5.1.1 */
 	REPLY_RCPT_OK,         /* 250 2.1.5 */
 	REPLY_FORWARDED,       /* 250 2.0.0 */
-	REPLY_NEEDS_UTF8,      /* 451 4.3.0: SMTPUTF8 ends behind us */
 	REPLY_TIMEOUT,         /* 421 4.4.2 */
 	REPLY_STOPPING,        /* 421 4.3.2 */
 	REPLY_TOO_MANY_ERRORS, /* 421 4.7.0 */
@@ -160,6 +159,12 @@ bool smtp_too_many_errors(const struct smtp *s);
 
 /* One of the replies above. */
 const struct reply *smtp_reply(enum reply_id id);
+
+/*
+ * The enhanced status code of a reply, also of one whose text another server
+ * wrote; "" where it has none.  Borrowed from code, which is overwritten.
+ */
+const char *smtp_reply_status(const struct reply *r, char code[16]);
 
 /* A reply with text made at run time; borrowed until the next command. */
 const struct reply *smtp_compose(struct smtp *s, int code, const char *status,

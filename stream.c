@@ -21,6 +21,7 @@
 #include "banned.h"
 
 enum {
+	STREAM_LINGER_MS = 1000,   /* for the peer to read the last reply */
 	STREAM_INPUT = 64 * 1024,  /* octets read ahead */
 	STREAM_OUTPUT = 32 * 1024, /* octets that wait before they are sent */
 	STREAM_BARE_LF_MS = 2000   /* grace for the rest of a broken line */
@@ -172,6 +173,8 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 	struct pollfd fds[2];
 	int n;
 
+	if (s->idle_ms > 0 && clock_ms() + s->idle_ms < deadline_ms)
+		deadline_ms = clock_ms() + s->idle_ms;
 	/* poll(2) passes over a descriptor of -1. */
 	fds[0] = (struct pollfd){ .fd = fd, .events = events };
 	fds[1] = (struct pollfd){
@@ -258,6 +261,21 @@ send_some(int fd, const char *data, size_t len)
 		return n;
 	/* A writable pipe takes this much at once (pipe(7)). */
 	return write(fd, data, len < PIPE_BUF ? len : PIPE_BUF);
+}
+
+void
+stream_linger(struct stream *s)
+{
+	int64_t deadline_ms;
+
+	deadline_ms = clock_ms() + STREAM_LINGER_MS;
+	if (stream_flush(s, deadline_ms) != STREAM_OK ||
+	    shutdown(s->out, SHUT_WR) == -1)
+		return;
+	s->stop = -1;
+	do
+		s->start = s->end;
+	while (fill(s, deadline_ms) == STREAM_OK);
 }
 
 bool

@@ -23,11 +23,12 @@ enum stream_status {
 };
 
 struct stream {
-	int in;       /* borrowed; read from here */
-	int out;      /* borrowed; written to here; may equal in */
-	int stop;     /* borrowed; signalfd(2) for SIGTERM, or -1 */
-	bool discard; /* nothing can be written any more */
-	char *data;   /* owned; what was read and not yet taken */
+	int in;          /* borrowed; read from here */
+	int out;         /* borrowed; written to here; may equal in */
+	int64_t idle_ms; /* longest wait without progress, 0 for none */
+	int stop;        /* borrowed; signalfd(2) for SIGTERM, or -1 */
+	bool discard;    /* nothing can be written any more */
+	char *data;      /* owned; what was read and not yet taken */
 	size_t start, end;
 	struct buf pending; /* what was written and not yet sent */
 };
@@ -73,6 +74,13 @@ enum stream_status stream_write(struct stream *s, const void *data, size_t len,
 
 /* Sends what waits in memory. */
 enum stream_status stream_flush(struct stream *s, int64_t deadline_ms);
+
+/*
+ * Sends what waits and lets the peer read it: a socket that is closed with
+ * input unread resets the connection, and the last reply may be lost.  Takes
+ * and drops what still comes until the peer closes, for a second at most.
+ */
+void stream_linger(struct stream *s);
 
 /*
  * Tells whether the peer hung up or reset the connection (POLLHUP, POLLERR

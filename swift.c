@@ -200,6 +200,8 @@ swift_store(struct swift *s, const struct account *a,
 		}
 		if (verdict == VERDICT_PLAIN && !attempt.plain) {
 			attempt.plain = attempt.again = true;
+			(void)buf_add_text(&result->reason,
+			    ", tried once more without metadata");
 			log_try(a, result);
 			continue;
 		}
@@ -230,7 +232,7 @@ try_store(struct swift *s, const struct account *a, struct swift_object *object,
 	verdict = ensure_login(s, a, attempt, result);
 	result->auth_ms += clock_ms() - started_ms;
 	if (verdict != VERDICT_DONE || result->outcome != SWIFT_STORED) {
-		if (verdict == VERDICT_RETRY)
+		if (verdict == VERDICT_RETRY || result->tries == 0)
 			result->tries++;
 		return verdict;
 	}
@@ -321,8 +323,11 @@ resolve_412(struct swift *s, const struct account *a,
 	else if (r.status == 200 && is_ours(&r, object))
 		verdict = settle(result, SWIFT_STORED);
 	else {
-		(void)buf_add_text(&result->reason,
-		    ", another object has this name");
+		buf_reset(&result->reason);
+		(void)buf_addf(&result->reason,
+		    "PUT answered 412, HEAD %ld: another object has this "
+		    "name, a new one is tried",
+		    r.status);
 		verdict = VERDICT_RENAME;
 	}
 	http_request_free(&r);
@@ -338,6 +343,14 @@ is_ours(const struct http_request *r, const struct swift_object *object)
 
 	length = buf_text(&r->answer[HTTP_CONTENT_LENGTH]);
 	size = strtoll(length, &end, 10);
+	/*
+	 * Another account may have put the same content for other recipients
+	 * into the same container; where the fingerprint shows, it tells.
+	 */
+	if (r->answer[HTTP_FINGERPRINT].len > 0 && *object->metadata != '\0' &&
+	    strstr(object->metadata, buf_text(&r->answer[HTTP_FINGERPRINT])) ==
+		NULL)
+		return false;
 	return end != length && *end == '\0' && size == object->message->size &&
 	       is_etag(&r->answer[HTTP_ETAG], object->message->md5_hex);
 }
@@ -902,6 +915,7 @@ check_probe(struct swift *s, const struct account *a,
     struct swift_object *probe, struct attempt *attempt,
     struct swift_result *result, struct buf *warnings)
 {
+	struct swift_result deletion;
 	struct http_request r;
 	enum http_fault fault;
 
@@ -932,10 +946,22 @@ check_probe(struct swift *s, const struct account *a,
 		 !is_ours(&r, probe))
 		(void)settle(result, SWIFT_TEMPORARY);
 	http_request_free(&r);
-	if (swift_delete(s, a, probe, attempt->deadline_ms, result) == -1)
+	swift_result_init(&deletion);
+	if (swift_delete(s, a, probe, attempt->deadline_ms, &deletion) == -1) {
 		(void)buf_addf(warnings,
-		    ", warning: the probe was not deleted (%s); it expires "
-		    "in an hour",
-		    buf_text(&result->reason));
+		    ", warning: the probe was not deleted (%s), it expires in "
+		    "an hour",
+		    buf_text(&deletion.reason));
+		if (deletion.status != 401 && deletion.status != 403) {
+			buf_reset(&result->request);
+			buf_reset(&result->reason);
+			(void)buf_add_text(&result->request, "DELETE");
+			(void)buf_add_text(&result->reason,
+			    buf_text(&deletion.reason));
+			result->status = deletion.status;
+			(void)settle(result, SWIFT_TEMPORARY);
+		}
+	}
+	swift_result_free(&deletion);
 	return result->outcome == SWIFT_STORED;
 }

@@ -18,8 +18,10 @@ sys.path.insert(0, str(TREE / "tests"))
 
 import lab  # noqa: E402
 from helpers import fixtures  # noqa: E402
+from lab import debian  # noqa: E402
 
 bench, relay, store = fixtures.bench, fixtures.relay, fixtures.store
+short_path = fixtures.short_path
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +43,12 @@ def lab_folder(request):
         print(f"\nThe servers' logs are in {path}")
     else:
         shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def package(lab_folder):
+    """The Debian package of this tree, as lab.debian.build() returns it."""
+    return debian.build(TREE, f"{lab_folder}/package")
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,13 @@ import tempfile
 
 import hypothesis
 import pytest
+from hypothesis import configuration
 from hypothesis import strategies as some
 
 from helpers import program
+
+# It keeps its tables where it is started, unless told otherwise.
+configuration.set_hypothesis_home_dir(str(program.TOP / "build/hypothesis"))
 
 ACCOUNT = """recipients = box@example.com
 container = mail

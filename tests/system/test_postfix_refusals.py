@@ -25,6 +25,22 @@ ADDRESSES = [
     ("<@relay.example:a@example.org>", True, True),
     ("<@one.example,@two.example:a@example.org>", True, True),
     (" <a@example.org>", True, True),
+    ("< a@example.org >", True, True),
+    ("<a @example.org>", True, True),
+    ("<\\a@example.org>", True, True),
+    ('<"a@example.org">', True, True),
+    ('<"a"."b"@all.example.org>', True, True),
+    ('<"a\tb"@all.example.org>', True, True),
+    ("<a:b@all.example.org>", True, True),
+    ("<:include:x@all.example.org>", True, True),
+    ('<a"b"@all.example.org>', False, False),
+    ('<"a"b@all.example.org>', False, False),
+    ("<a,b@all.example.org>", False, False),
+    ("<a;b@all.example.org>", False, False),
+    ("<a[b@all.example.org>", False, False),
+    ("<a b@all.example.org>", False, False),
+    ("<a(c)@example.org>", False, False),
+    ("<a@example.org>x", False, False),
     ("<a>", True, True),
     ("<postmaster>", True, True),
     ("<Postmaster>", True, True),
@@ -165,11 +181,9 @@ def test_no_mail_is_smuggled(postfix, container, sink, end, way, recipients):
         assert len(stored) == ("a@example.org" in recipients)
         assert len(forwarded) == ("away@example.org" in recipients)
         for _, _, content in stored:
-            assert content.count(b"Subject: smuggled") == 1
-        if way == "filter_port":
-            for _, _, content in stored:
-                assert content == (b"Subject: outer\r\n\r\nouter" + end
-                                   + SMUGGLED).removesuffix(b".\r\n")
+            meant = b"Subject: outer\r\n\r\nouter" + end + SMUGGLED
+            meant = meant.removesuffix(b".\r\n").replace(b"\r\n.", b"\r\n")
+            assert content.endswith(meant)
 
 
 def test_an_ordinary_mail_still_ends(postfix, container):

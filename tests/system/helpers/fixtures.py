@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fixtures of the black-box tests."""
 
+import pathlib
+import tempfile
+
 import pytest
 
 import standin
@@ -58,6 +61,7 @@ class Bench:
             session.cleanup()
         for session in self.sessions:
             if session.log and session.log.path.exists():
+                print(session.log)  # shown when the test failed
                 for secret in ("secrettoken", "keysecret"):
                     assert secret not in str(session.log), session.log
 
@@ -81,3 +85,10 @@ def relay():
     """A scripted SMTP server behind the filter."""
     with standin.Relay() as made:
         yield made
+
+
+@pytest.fixture
+def short_path():
+    """A folder whose sockets' paths are short enough."""
+    with tempfile.TemporaryDirectory(prefix="sd-", dir="/tmp") as path:
+        yield pathlib.Path(path)

@@ -8,6 +8,7 @@ knows the program's code: only descriptors, environment, replies, exit codes.
 import dataclasses
 import os
 import pathlib
+import re
 import select
 import signal
 import socket
@@ -72,10 +73,9 @@ class Reply:
 
 
 def pairs(line):
-    """The key=value pairs of a log line, and its verb under the key ''."""
-    verb, _, rest = line.partition(": ")
-    found = {"": verb.split()[-1] if verb else ""}
-    for pair in rest.split(", "):
+    """The key=value pairs of a log line."""
+    found = {}
+    for pair in line.partition(": ")[2].split(", "):
         key, equals, value = pair.partition("=")
         if equals:
             found[key] = value
@@ -92,13 +92,9 @@ class Log:
         return self.path.read_text(errors="surrogateescape")
 
     def lines(self, verb):
-        """The lines of this verb."""
-        found = []
-        for line in str(self).splitlines():
-            head = line.split(": ", 1)[0].split()
-            if head and head[-1] == verb:
-                found.append(line)
-        return found
+        """The lines of this verb, from the verb on."""
+        return [match.group(1) for match in re.finditer(
+            rf"(?m)^(?:\S+\[\d+\]: )?({verb}: .*)$", str(self))]
 
     def one(self, verb):
         """The only line of this verb, as pairs."""
@@ -339,5 +335,8 @@ def stuffed(content):
 
 def shell(command):
     """A prefix for Session: a shell that does this and becomes the
-    program."""
-    return ("/bin/sh", "-ec", command + '\nexec "$@"', "sh")
+    program.
+
+    bash(1), as dash knows no descriptor above 9; without .bashrc, which it
+    reads when its input is a socket."""
+    return ("/bin/bash", "--norc", "-ec", command + '\nexec "$@"', "bash")
