@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenStack Swift with one replica, all its servers in one process."""
+
+import os
+import signal
+import urllib.error
+import urllib.request
+import uuid
+
+from . import process
+from .keystone import Keystone
+from .tls import Tls
+
+SERVER = os.path.join(os.path.dirname(__file__), "servers",
+                      "swift_server.py")
+
+
+class Swift:
+    """A Swift whose proxy knows either tempauth's users or Keystone's.
+
+    folder      where it keeps everything; made when missing
+    keystone    True: with a Keystone of its own in front, see .keystone
+    authority   a tls.Authority: the proxy (and Keystone) speak HTTPS only
+    scheme      what tempauth's storage URLs begin with, for one that
+                disagrees with the way in; default: as the client came
+
+    Users of tempauth, account:user, password:
+      test:tester    testing   administrator of its account
+      test:limited   limited   no right but what a container's ACL grants
+      test:reader    reader    the same, another one
+    """
+
+    user = "test:tester"
+    key = "testing"
+
+    def __init__(self, folder, keystone=False, authority=None, scheme=None):
+        self.folder = folder
+        self.log = f"{folder}/swift.log"
+        self.authority = authority
+        self.port = process.free_port()
+        self._inner = process.free_port() if authority else self.port
+        self._backends = [process.free_port() for _ in range(3)]
+        self._process = None
+        os.makedirs(folder, exist_ok=True)
+        self.url = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"
+        self.tls = authority and Tls(f"{folder}/tls", authority, self._inner,
+                                     port=self.port)
+        self.keystone = Keystone(f"{folder}/keystone", self.url, authority) \
+            if keystone else None
+        self._scheme = scheme or ("https" if authority else "default")
+
+    def start(self):
+        """Starts what is down; the objects of an earlier start are there."""
+        if self.keystone and not self.keystone.running:
+            self.keystone.start()
+        sockets = [process.listen(port)
+                   for port in (*self._backends, self._inner)]
+        argv = ["/usr/bin/python3", SERVER, self.folder,
+                *(str(sock.fileno()) for sock in sockets),
+                "--scheme", self._scheme]
+        if self.keystone:
+            argv += ["--keystone", self.keystone.url]
+        if self.authority:
+            argv += ["--cafile", self.authority.certificate]
+        try:
+            self._process = process.start(
+                argv, self.log, pass_fds=[s.fileno() for s in sockets])
+        finally:
+            for sock in sockets:
+                sock.close()
+        process.wait_until(self._healthy, self._process, "Swift", self.log)
+        if self.tls:
+            self.tls.start()
+
+    def stop(self):
+        """Stops everything, Keystone included."""
+        self.go_down()
+        if self.keystone:
+            self.keystone.stop()
+
+    def go_down(self):
+        """Stops the proxy and its back ends: connections are refused."""
+        if self.tls:
+            self.tls.stop()
+        if self._process:
+            process.stop(self._process)
+            self._process = None
+
+    def pause(self):
+        """Connections are taken, and nothing is ever answered."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self):
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def fault(self, word=None):
+        """Makes the proxy fail as swift_parts.Fault says; None: no more."""
+        path = f"{self.folder}/fault"
+        if word is None:
+            if os.path.exists(path):
+                os.unlink(path)
+            return
+        with open(path + ".new", "w") as file:
+            file.write(word)
+        os.rename(path + ".new", path)
+
+    @property
+    def authurl(self):
+        return self.keystone.url if self.keystone else f"{self.url}/auth/v1.0"
+
+    def options(self, container):
+        """Returns the keys of a swiftdrop account for this Swift."""
+        options = {"container": container, "authurl": self.authurl}
+        if self.keystone:
+            options |= self.keystone.options()
+        else:
+            options |= {"auth_version": "1", "user": self.user,
+                        "key": self.key}
+        if self.authority:
+            options["cacert"] = self.authority.certificate
+        return options
+
+    def connection(self, user=None, key=None):
+        """Returns a swiftclient.Connection of the account's owner."""
+        import swiftclient
+        cacert = self.authority and self.authority.certificate
+        if self.keystone:
+            return swiftclient.Connection(
+                authurl=self.authurl, user=self.keystone.user,
+                key=self.keystone.password, auth_version="3", cacert=cacert,
+                os_options={"project_name": self.keystone.project,
+                            "project_domain_name": "Default",
+                            "user_domain_name": "Default"})
+        return swiftclient.Connection(
+            authurl=self.authurl, user=user or self.user,
+            key=key or self.key, auth_version="1", cacert=cacert)
+
+    def container(self):
+        """Makes a new container of the account's owner; returns it."""
+        return Container(self)
+
+    def restore(self):
+        """Ends whatever a test did to this Swift."""
+        self.fault()
+        if self._process:
+            self.resume()
+        if not self._process or self._process.poll() is not None:
+            self.start()
+
+    def _healthy(self):
+        try:
+            with urllib.request.urlopen(
+                    f"http://127.0.0.1:{self._inner}/healthcheck",
+                    timeout=60) as answer:
+                return answer.status == 200
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+class Container:
+    """A container, empty at first, and what a test wants to know of it."""
+
+    def __init__(self, swift):
+        self.swift = swift
+        self.name = f"box-{uuid.uuid4().hex[:12]}"
+        self._connection = swift.connection()
+        self._connection.put_container(self.name)
+
+    def options(self):
+        """Returns the keys of a swiftdrop account that stores here."""
+        return self.swift.options(self.name)
+
+    def post(self, headers):
+        """Sets the container's own metadata, ACLs among them."""
+        self._connection.post_container(self.name, headers)
+
+    def names(self, prefix=""):
+        """Returns the names of all objects, in order."""
+        return [entry["name"] for entry in self._connection.get_container(
+            self.name, prefix=prefix, full_listing=True)[1]]
+
+    def head(self, name):
+        """Returns an object's headers, in lower case."""
+        return self._connection.head_object(self.name, name)
+
+    def get(self, name):
+        """Returns an object's headers, in lower case, and its content."""
+        return self._connection.get_object(self.name, name)
+
+    def put(self, name, content):
+        self._connection.put_object(self.name, name, content)
+
+    def objects(self):
+        """Returns (name, headers, content) of each object, by name."""
+        return [(name, *self.get(name)) for name in self.names()]
+
+    def only(self):
+        """Returns the one object's (name, headers, content)."""
+        objects = self.objects()
+        assert len(objects) == 1, [name for name, _, _ in objects]
+        return objects[0]
