@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A list of texts; short ones, so that it is searched from end to end.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "list.h"
+
+#include "banned.h"
+
+int
+list_add(struct list *l, const char *text, size_t len)
+{
+	char **items;
+
+	items = reallocarray(l->items, l->n + 1, sizeof(*items));
+	if (items == NULL)
+		return -1;
+	l->items = items;
+	items[l->n] = strndup(text, len);
+	if (items[l->n] == NULL)
+		return -1;
+	l->n++;
+	return 0;
+}
+
+int
+list_add_once(struct list *l, const char *text, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++)
+		if (strlen(l->items[i]) == len &&
+		    memcmp(l->items[i], text, len) == 0)
+			return 0;
+	return list_add(l, text, len);
+}
+
+bool
+list_has(const struct list *l, const char *text)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++)
+		if (strcmp(l->items[i], text) == 0)
+			return true;
+	return false;
+}
+
+void
+list_free(struct list *l)
+{
+	size_t i;
+
+	/* Some of them are secrets. */
+	for (i = 0; i < l->n; i++) {
+		explicit_bzero(l->items[i], strlen(l->items[i]));
+		free(l->items[i]);
+	}
+	free(l->items);
+	*l = (struct list) { .items = NULL };
+}

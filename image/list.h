@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A list of texts.
+ */
+#ifndef LIST_H
+#define LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct list {
+	char **items; /* owned, each of them too; NULL while empty */
+	size_t n;
+};
+
+/* Appends a copy of len octets of text.  Returns 0, or -1 with ENOMEM. */
+int list_add(struct list *l, const char *text, size_t len);
+
+/* The same, but only when no equal text is there yet. */
+int list_add_once(struct list *l, const char *text, size_t len);
+
+/* Whether a text equal to the given one is there. */
+bool list_has(const struct list *l, const char *text);
+
+/* Wipes and frees all; the list is empty and may be used again. */
+void list_free(struct list *l);
+
+#endif
