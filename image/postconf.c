@@ -357,8 +357,9 @@ add_service(
 static int
 add_front(const struct settings *s, const struct service *v, struct buf *out)
 {
-	if (buf_add_text(out, "smtpd pass") == -1 ||
-	    add_fields(v, 2, FIELDS, out) == -1 ||
+	/* Private, for user postfix alone: field 2 is "-". */
+	if (buf_add_text(out, "smtpd pass -") == -1 ||
+	    add_fields(v, 3, FIELDS, out) == -1 ||
 	    buf_add(out, v->arguments, v->arguments_len) == -1 ||
 	    buf_addf(out,
 		"  -o message_size_limit=%lld\n"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The queue, as conf/postfix-files of Postfix lists it, but for maildrop/
- * (there is no sendmail(1) here) and public/: that is of root's group, since
- * root, who may not pass over permissions here, wakes up the queue manager by
- * a socket in it.
+ * (there is no sendmail(1) here), public/ and private/: these are of root's
+ * group, since root, who may not pass over permissions here, wakes up the
+ * queue manager by a socket in the one, and servers that have not yet changed
+ * their user ask tlsmgr(8) by one in the other.
  */
 #include <sys/stat.h>
 
@@ -37,7 +38,7 @@ static const struct {
 	{ "hold", OWNER_POSTFIX, 0700 },
 	{ "incoming", OWNER_POSTFIX, 0700 },
 	{ "pid", OWNER_ROOT, 0755 },
-	{ "private", OWNER_POSTFIX, 0700 },
+	{ "private", OWNER_POSTFIX, 0710 },
 	{ "public", OWNER_POSTFIX, 0710 },
 	/* Large messages of swiftdrop; root runs "swiftdrop check". */
 	{ "swiftdrop", OWNER_FILTER, 0770 },
