@@ -30,8 +30,6 @@ enum {
 	KEYS_MAX = 48
 };
 
-extern char **environ; /* environ(7) */
-
 #define SECONDS_MAX (366LL * 86400)    /* no timer here needs more */
 #define OBJECT_MAX 5368709122LL        /* Swift's max_file_size */
 #define DELETE_AFTER_MAX 3155760000LL  /* a hundred years */

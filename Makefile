@@ -1,0 +1,225 @@
+# swiftdrop: plain make, GNU make 4.
+#
+# make            builds ./swiftdrop
+# make check      all tests; installs what they need (Debian)
+# make demo       watch a mail go from SMTP into a real Swift
+# make lint unit san system valgrind   the parts of check
+# make bench fuzz install uninstall dist clean
+#
+# LINK=direct links the libraries instead of loading them at first use.
+
+VERSION = 0.1.0
+
+prefix = /usr
+exec_prefix = $(prefix)
+sbindir = $(exec_prefix)/sbin
+datarootdir = $(prefix)/share
+mandir = $(datarootdir)/man
+man5dir = $(mandir)/man5
+man8dir = $(mandir)/man8
+docdir = $(datarootdir)/doc/swiftdrop
+sysconfdir = /etc
+
+CC = gcc
+CLANG = clang
+INSTALL = install
+PYTHON = /usr/bin/python3
+PKG_CONFIG = pkg-config
+SECONDS = 60
+LINK = lazy
+
+# Probed, never assumed: a compiler may not know a flag.
+try = $(shell $(1) -Werror $(2) -E -x c /dev/null >/dev/null 2>&1 && echo '$(2)')
+
+CFLAGS = -O2 -g
+HARDEN := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fPIE -fno-common \
+	-fno-strict-overflow -fno-delete-null-pointer-checks \
+	$(call try,$(CC),-fstack-protector-strong) \
+	$(call try,$(CC),-fstack-clash-protection) \
+	$(call try,$(CC),-fcf-protection) \
+	$(call try,$(CC),-ftrivial-auto-var-init=zero) \
+	$(call try,$(CC),-fzero-call-used-regs=used-gpr)
+LDHARDEN = -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed
+DEFINES = -std=c17 -D_GNU_SOURCE -DVERSION='"$(VERSION)"'
+
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
+	-Wstrict-prototypes -Wold-style-definition -Wmissing-prototypes \
+	-Wmissing-declarations -Wredundant-decls -Wnested-externs \
+	-Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef -Wunused-macros \
+	-Wvla -Walloca -Wformat=2 -Wnull-dereference -Wimplicit-fallthrough \
+	-Wswitch-enum -Wdate-time -Wframe-larger-than=8192
+WARN_GCC = -Wcast-align=strict -Wformat-signedness -Wformat-overflow=2 \
+	-Wformat-truncation=2 -Wstringop-overflow=4 -Wduplicated-cond \
+	-Wduplicated-branches -Wlogical-op -Wjump-misses-init \
+	-Warray-bounds=2 -Wuse-after-free=3 -Wbidi-chars=any \
+	-Wsuggest-attribute=format
+WARN_CLANG = -Wcomma -Wextra-semi-stmt -Wassign-enum \
+	-Wconditional-uninitialized -Wmissing-variable-declarations \
+	-Wunreachable-code-aggressive -Wdocumentation
+SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer -U_FORTIFY_SOURCE
+
+# Everything but main(), so that tests can link it.
+PARTS = address buf check clock config deliver endpoint http ini inject log \
+	message object route session smtp stream swift
+ifeq ($(LINK),direct)
+DEFINES += -DLINK_DIRECT
+LIBS = $(shell $(PKG_CONFIG) --libs $(LINK_STATIC) libcurl libcrypto \
+	libsystemd jansson)
+else
+PARTS += lazy
+LIBS = $(shell $(PKG_CONFIG) --libs jansson) -ldl
+endif
+SOURCES = $(PARTS:=.c) swiftdrop.c
+HEADERS = $(wildcard *.h)
+UNITS = $(patsubst tests/%.c,%,$(wildcard tests/unit_*.c))
+FUZZERS = $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
+
+# Sanitizer builds and plain ones never share an object.
+B = build
+OBJECTS = $(PARTS:%=$(B)/%.o)
+
+all: swiftdrop
+
+swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
+	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/%.o: %.c $(HEADERS) Makefile | $(B)
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) -Wall -Wextra -c -o $@ $<
+
+$(B) $(B)/san $(B)/fuzz:
+	mkdir -p $@
+
+# ---- tests ----------------------------------------------------------------
+
+check: check-deps
+	$(MAKE) lint
+	$(MAKE) unit
+	$(MAKE) san
+	$(MAKE) system
+
+check-deps:
+	tests/install build lint unit system
+
+unit: $(UNITS:%=$(B)/%)
+	@set -e; for t in $^; do echo "== $$t"; $$t; done
+
+$(B)/unit_%: tests/unit_%.c $(OBJECTS) $(HEADERS)
+	$(CC) $(CFLAGS) $(HARDEN) $(DEFINES) $(WARN) -I. -o $@ $< $(OBJECTS) \
+		$(LDHARDEN) -lcmocka $(LIBS)
+
+# The same tests again under ASan and UBSan, and the session by the system
+# tests that drive it through pipes and sockets.
+san: $(UNITS:%=$(B)/san/%) $(B)/san/swiftdrop
+	@set -e; for t in $(UNITS:%=$(B)/san/%); do echo "== $$t"; $$t; done
+	SWIFTDROP_BINARY=$(B)/san/swiftdrop \
+		$(PYTHON) -m pytest -q -m 'not slow' $(SAN_TESTS)
+
+SAN_TESTS = tests/system/test_session.py
+
+$(B)/san/%.o: %.c $(HEADERS) Makefile | $(B)/san
+	$(CLANG) $(SANITIZE) $(DEFINES) -c -o $@ $<
+
+$(B)/san/swiftdrop: $(B)/san/swiftdrop.o $(PARTS:%=$(B)/san/%.o)
+	$(CLANG) $(SANITIZE) -o $@ $^ $(LIBS)
+
+$(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o) $(HEADERS)
+	$(CLANG) $(SANITIZE) $(DEFINES) -I. -o $@ $< $(PARTS:%=$(B)/san/%.o) \
+		-lcmocka $(LIBS)
+
+system: all
+	$(PYTHON) -m pytest -q tests/system
+
+# ---- fuzzing --------------------------------------------------------------
+
+fuzz:
+	tests/install build fuzz
+	$(MAKE) $(FUZZERS:%=$(B)/fuzz/%)
+	@set -e; for f in $(FUZZERS); do echo "== $$f"; \
+		mkdir -p $(B)/fuzz/$$f.found; \
+		$(B)/fuzz/$$f -max_total_time=$(SECONDS) -timeout=10 \
+			-print_final_stats=1 -close_fd_mask=0 \
+			-artifact_prefix=$(B)/fuzz/$$f.found/ \
+			$(B)/fuzz/$$f.found tests/corpus/$${f#fuzz_}; done
+
+$(B)/fuzz/%.o: %.c $(HEADERS) Makefile | $(B)/fuzz
+	$(CLANG) $(SANITIZE) -fsanitize=fuzzer-no-link $(DEFINES) -c -o $@ $<
+
+$(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o) $(HEADERS)
+	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -I. -o $@ $< \
+		$(PARTS:%=$(B)/fuzz/%.o) $(LIBS)
+
+# ---- lint -----------------------------------------------------------------
+
+LINT_C = $(SOURCES) lazy.c $(wildcard tests/*.c bench/*.c)
+
+lint: lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
+	lint-headers lint-man
+
+lint-gcc:
+	@set -e; for f in $(sort $(LINT_C)); do \
+		$(CC) -O2 -Werror $(DEFINES) $(WARN) $(WARN_GCC) -I. \
+			-c -o /dev/null $$f; done
+
+lint-clang:
+	@set -e; for f in $(sort $(LINT_C)); do \
+		$(CLANG) -O1 -Werror $(DEFINES) $(WARN) $(WARN_CLANG) -I. \
+			-c -o /dev/null $$f; done
+
+lint-analyzer:
+	@set -e; for f in $(sort $(SOURCES)); do \
+		$(CC) -O2 -Werror -fanalyzer $(DEFINES) -c -o /dev/null $$f; \
+	done
+
+lint-cppcheck:
+	cppcheck -q --std=c17 --enable=warning,style,performance,portability \
+		--suppress=missingIncludeSystem --suppress=variableScope \
+		--inline-suppr --error-exitcode=1 -DVERSION='"$(VERSION)"' \
+		$(sort $(SOURCES))
+
+lint-tidy:
+	printf '%s\n' $(sort $(SOURCES)) | xargs -P 2 -n 4 \
+		sh -c 'clang-tidy --quiet "$$@" -- $(DEFINES) -I.' tidy
+
+lint-format:
+	clang-format --dry-run -Werror $(sort $(SOURCES)) $(HEADERS)
+
+lint-headers:
+	@set -e; for h in $(HEADERS); do \
+		$(CC) -Werror $(DEFINES) -Wall -Wextra -x c -c -o /dev/null $$h; \
+	done
+
+lint-man:
+	@set -e; for m in swiftdrop.8 swiftdrop.ini.5; do \
+		test -z "$$(groff -mdoc -ww -z $$m 2>&1 | tee /dev/stderr)"; \
+		mandoc -Tlint -W warning $$m; done
+
+# ---- installation ---------------------------------------------------------
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(man5dir) \
+		$(DESTDIR)$(man8dir) $(DESTDIR)$(docdir)
+	$(INSTALL) -m 755 swiftdrop $(DESTDIR)$(sbindir)/swiftdrop
+	$(INSTALL) -m 644 swiftdrop.8 $(DESTDIR)$(man8dir)/swiftdrop.8
+	$(INSTALL) -m 644 swiftdrop.ini.5 $(DESTDIR)$(man5dir)/swiftdrop.ini.5
+	$(INSTALL) -m 644 README.md NEWS swiftdrop.ini.example \
+		$(DESTDIR)$(docdir)
+	$(INSTALL) -d $(DESTDIR)$(docdir)/postfix
+	$(INSTALL) -m 644 postfix/* $(DESTDIR)$(docdir)/postfix
+
+uninstall:
+	rm -f $(DESTDIR)$(sbindir)/swiftdrop \
+		$(DESTDIR)$(man8dir)/swiftdrop.8 \
+		$(DESTDIR)$(man5dir)/swiftdrop.ini.5
+	rm -rf $(DESTDIR)$(docdir)
+
+dist:
+	git archive --prefix=swiftdrop-$(VERSION)/ HEAD | gzip -9n \
+		> swiftdrop-$(VERSION).tar.gz
+
+clean:
+	rm -rf $(B) swiftdrop swiftdrop-$(VERSION).tar.gz
+
+.PHONY: all check check-deps unit san system fuzz bench demo install \
+	uninstall dist clean lint lint-gcc lint-clang lint-analyzer \
+	lint-cppcheck lint-tidy lint-format lint-headers lint-man

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * All or nothing: where a message goes, and the order in which it is
+ * committed there.
+ */
+#ifndef DELIVER_H
+#define DELIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "inject.h"
+#include "log.h"
+#include "message.h"
+#include "smtp.h"
+#include "stream.h"
+#include "swift.h"
+
+struct place; /* an account's container and its recipients */
+
+struct delivery {
+	const struct config *config; /* borrowed */
+	struct smtp *smtp;           /* borrowed */
+	struct inject *inject;       /* borrowed */
+	struct stream *client;       /* borrowed */
+	const char *peer;            /* borrowed; client as name[address] */
+	struct swift **swift;        /* borrowed; opened at first use */
+	struct message message;
+	struct place *places; /* owned */
+	size_t nplaces;
+	size_t ninjected;      /* recipients of the re-injection server */
+	int64_t started_ms;    /* clock_ms() of 354 */
+	int64_t ended_ms;      /* of the end of data */
+	int64_t deadline_ms;
+	bool broken;           /* a library is missing */
+};
+
+/*
+ * Prepares to receive the message of d->smtp's transaction; the borrowed
+ * members are set.  Loads the libraries that storing needs, which takes some
+ * milliseconds while the client sends.  deliver_close() must follow.
+ */
+void deliver_open(struct delivery *d);
+
+/*
+ * Commits the message after its end of data: content to the re-injection
+ * server, the uploads, the held-back dot.  bare_lf: the content is refused.
+ * Returns the reply, borrowed until the next command.  It blocks until the
+ * deadline, up to 10 s more when objects must be deleted again.
+ */
+const struct reply *deliver_commit(struct delivery *d, bool bare_lf);
+
+/* Frees the message; whatever was not committed is dropped. */
+void deliver_close(struct delivery *d);
+
+/* Adds who sends the transaction to a log line: client and from. */
+void deliver_log_client(
+    struct log_line *l, const char *peer, const struct transaction *t);
+
+/*
+ * Begins a log line about a transaction: client, from and to.  recipient is
+ * the one that the line is about, or NULL for all.
+ */
+void deliver_log_begin(struct log_line *l, enum log_verb verb,
+    enum log_level level, const char *peer, const struct transaction *t,
+    const struct recipient *recipient);
+
+#endif
