@@ -30,7 +30,7 @@ ENTRY_PARTS = agree certificate environment files health list listener logs \
 ENTRY_CORE = address buf clock config endpoint ini log route stream
 ENTRY_SOURCES = image/swiftdrop-entry.c $(ENTRY_PARTS:%=image/%.c) \
 	$(ENTRY_CORE:%=%.c)
-ENTRY_CFLAGS = -std=c17 -D_DEFAULT_SOURCE -O2 -Wall -Wextra -Werror -I. \
+ENTRY_CFLAGS = -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -I. \
 	-Iimage -DVERSION='"$(IMAGE_VERSION)"' \
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong \
 	-fstack-clash-protection -fPIE -ffunction-sections -fdata-sections
@@ -42,8 +42,7 @@ swiftdrop-entry: $(ENTRY_SOURCES) $(wildcard *.h image/*.h)
 		-Wl,-Bstatic -ljansson -Wl,-Bdynamic -lcrypto
 
 image-programs: swiftdrop-entry
-	$(MAKE) LINK=direct PKG_CONFIG_PATH=/build/curl/install/lib/pkgconfig \
-		swiftdrop
+	$(MAKE) CPPFLAGS=-I/build/curl/install/include swiftdrop
 	install -D -m 755 swiftdrop-entry $(DESTDIR)/usr/sbin/swiftdrop-entry
 	install -D -m 755 swiftdrop $(DESTDIR)/usr/sbin/swiftdrop
 	install -D -m 644 postfix/main.cf $(DESTDIR)/usr/share/swiftdrop/main.cf

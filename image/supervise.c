@@ -26,7 +26,7 @@
 #include "banned.h"
 
 enum {
-	RENEW_MS = 30000,           /* between looks at the certificate */
+	RENEW_MS = 10000,           /* between looks at the certificate */
 	REMIND_MS = 86400 * 1000,   /* between warnings of its end */
 	DRAIN_MS = 200,             /* between looks at running sessions */
 	MASTER_MS = 10000,          /* for master(8) to end after SIGTERM */
