@@ -220,6 +220,8 @@ dist:
 clean:
 	rm -rf $(B) swiftdrop swiftdrop-$(VERSION).tar.gz
 
+include image/image.mk
+
 .PHONY: all check check-deps unit san system fuzz bench demo install \
 	uninstall dist clean lint lint-gcc lint-clang lint-analyzer \
 	lint-cppcheck lint-tidy lint-format lint-headers lint-man

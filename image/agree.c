@@ -4,6 +4,7 @@
  * code that swiftdrop reads them with, from an environment made up here, so
  * that both sides route alike.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@ struct name {
 };
 
 static int make_smtp(struct settings *s, struct buf *faults);
+static bool is_managed(const char *key, const char **instead);
 static int add_smtp(struct settings *s, const char *key, const char *value);
 static struct name split_name(const char *variable);
 static bool is_section(const struct name *name, const char *section);
@@ -51,6 +53,7 @@ static int load_part(struct settings *s, const char *section,
     struct config *config, struct buf *error);
 static int make_variables(
     struct settings *s, const char *section, struct list *variables);
+static bool is_part(const struct name *name, const char *section);
 static void add_reason(struct buf *faults, const char *reason);
 static void check_blanks(struct settings *s, struct buf *faults);
 static int make_domains(struct settings *s);
@@ -99,9 +102,9 @@ static int
 make_smtp(struct settings *s, struct buf *faults)
 {
 	struct name name;
-	const char *variable;
+	const char *instead, *variable;
 	char number[32];
-	size_t i, j;
+	size_t i;
 
 	s->recipient_delimiter = settings_parameter(s, "recipient_delimiter");
 	if (s->recipient_delimiter == NULL)
@@ -123,17 +126,28 @@ make_smtp(struct settings *s, struct buf *faults)
 			    "write SWIFTDROP_<SECTION>_<OPTION>");
 		if (!is_section(&name, "SMTP"))
 			continue;
-		for (j = 0; j < sizeof(managed) / sizeof(managed[0]); j++)
-			if (strcasecmp(managed[j].key, name.key) == 0)
-				environment_fault(faults, variable, "%s%s",
-				    managed[j].instead == NULL
-					? "is set by the image"
-					: "has its own variable, ",
-				    managed[j].instead == NULL
-					? ""
-					: managed[j].instead);
+		if (is_managed(name.key, &instead))
+			environment_fault(faults, variable, "%s%s",
+			    instead == NULL ? "is set by the image"
+					    : "has its own variable, ",
+			    instead == NULL ? "" : instead);
 	}
 	return 0;
+}
+
+/* Whether a key of [SMTP] is not the user's, and what is there instead. */
+static bool
+is_managed(const char *key, const char **instead)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(managed) / sizeof(managed[0]); i++) {
+		if (strcasecmp(managed[i].key, key) != 0)
+			continue;
+		*instead = managed[i].instead;
+		return true;
+	}
+	return false;
 }
 
 static int
@@ -283,14 +297,7 @@ make_variables(struct settings *s, const char *section, struct list *variables)
 	for (i = 0; result == 0 && i < s->environment.nswiftdrop; i++) {
 		pair = &s->environment.swiftdrop[i];
 		name = split_name(pair->name);
-		if (*name.key == '\0' ||
-		    (section != NULL && !is_section(&name, section) &&
-			!is_section(&name, "DEFAULT") &&
-			!is_section(&name, "SMTP")))
-			continue;
-		/* recipients of [DEFAULT] would make another account of it. */
-		if (section != NULL && is_section(&name, "DEFAULT") &&
-		    strcasecmp(name.key, "recipients") == 0)
+		if (!is_part(&name, section))
 			continue;
 		buf_reset(&text);
 		result = buf_addf(&text, "%s=%s", pair->name, pair->value);
@@ -302,18 +309,58 @@ make_variables(struct settings *s, const char *section, struct list *variables)
 	return result;
 }
 
-/* A fault that [DEFAULT] brings into every account is told once. */
+/* Whether a variable counts when section is loaded by itself. */
+static bool
+is_part(const struct name *name, const char *section)
+{
+	const char *instead;
+
+	if (*name->key == '\0')
+		return false;
+	/* Those that are the image's were told to be a fault. */
+	if (is_section(name, "SMTP"))
+		return !is_managed(name->key, &instead);
+	if (section == NULL)
+		return true;
+	/* recipients of [DEFAULT] would make another account of it. */
+	if (is_section(name, "DEFAULT"))
+		return strcasecmp(name->key, "recipients") != 0;
+	return is_section(name, section);
+}
+
+/*
+ * Passes on what config_load() says, once, as a fault that [DEFAULT] brings
+ * comes with every account.  Its "[A] key: text" becomes the variable's name.
+ */
 static void
 add_reason(struct buf *faults, const char *reason)
 {
 	static const char source[] = "environment: ";
+	struct buf line;
+	const char *text;
 
 	if (strncmp(reason, source, sizeof(source) - 1) == 0)
 		reason += sizeof(source) - 1;
-	if (faults->len != 0 && strstr(buf_text(faults), reason) != NULL)
-		return;
-	(void)buf_add_text(faults, reason);
-	(void)buf_add_octet(faults, '\n');
+	text = reason;
+	buf_init(&line, 4096);
+	if (*reason == '[' && strchr(reason, ']') != NULL) {
+		text = strchr(reason, ']');
+		(void)buf_addf(&line, "SWIFTDROP_%.*s", (int)(text - reason) - 1,
+		    reason + 1);
+		text += strspn(text, "] ");
+		if (text[strspn(text, "abcdefghijklmnopqrstuvwxyz_")] == ':')
+			(void)buf_add_octet(&line, '_');
+		else
+			(void)buf_add_text(&line, ": ");
+		for (; line.data[line.len - 1] != ' ' && *text != ':'; text++)
+			(void)buf_add_octet(&line,
+			    (char)toupper((unsigned char)*text));
+	}
+	(void)buf_add_text(&line, text);
+	(void)buf_add_octet(&line, '\n');
+	if (strstr(buf_text(faults), buf_text(&line)) == NULL)
+		(void)buf_add(faults, buf_text(&line), line.len);
+	buf_free(&line);
 }
 
 /* An INI file cannot tell blanks around a value from blanks in it. */

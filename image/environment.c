@@ -121,6 +121,11 @@ take_named(struct reader *r, const char *name, const char *value)
 		return 0;
 	if (resolve(r, name, value, is_file, &resolved) == -1)
 		return -1;
+	if (*resolved == '\0') {
+		/* A file of nothing, or a fault that was told. */
+		free(resolved);
+		return 0;
+	}
 	if (r->environment->values[i] == NULL) {
 		r->environment->values[i] = resolved;
 		return 0;

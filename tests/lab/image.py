@@ -61,8 +61,8 @@ class Podman:
             tar.unlink()
         with open(log, "ab") as output:
             done = subprocess.run(
-                ["make", "-f", "image/image.mk", "image", "image-filter",
-                 f"BASE={BASE}", f"IMAGE={IMAGE}"], cwd=TREE,
+                ["make", "image", "image-filter", f"BASE={BASE}",
+                 f"IMAGE={IMAGE}"], cwd=TREE,
                 env=self.environment, stdout=output, stderr=output)
         if done.returncode != 0:
             raise process.LabError("the image was not built:\n"
