@@ -17,8 +17,6 @@
 
 #include "banned.h"
 
-extern char **environ; /* environ(7) */
-
 /* [SMTP] keys that follow from other variables, or from the image itself. */
 static const struct {
 	const char *key;
@@ -46,22 +44,23 @@ static bool is_managed(const char *key, const char **instead);
 static int add_smtp(struct settings *s, const char *key, const char *value);
 static struct name split_name(const char *variable);
 static bool is_section(const struct name *name, const char *section);
-static int load_accounts(
-    struct settings *s, struct buf *faults, struct buf *warnings);
+static int load_accounts(struct settings *s, struct buf *faults,
+    struct buf *warnings);
 static int list_sections(struct settings *s, struct list *sections);
 static int load_part(struct settings *s, const char *section,
     struct config *config, struct buf *error);
-static int make_variables(
-    struct settings *s, const char *section, struct list *variables);
+static int make_variables(struct settings *s, const char *section,
+    struct list *variables);
 static bool is_part(const struct name *name, const char *section);
 static void add_reason(struct buf *faults, const char *reason);
 static void check_blanks(struct settings *s, struct buf *faults);
 static int make_domains(struct settings *s);
 static int add_domain(struct settings *s, const char *name);
-static int make_postmasters(
-    struct settings *s, struct buf *faults, struct buf *warnings);
-static int add_postmaster(
-    struct settings *s, const char *domain, struct buf *warnings);
+static int make_postmasters(struct settings *s, struct buf *faults,
+    struct buf *warnings);
+static int add_postmaster(struct settings *s, const char *domain,
+    struct buf *warnings);
+static int add_alias(struct settings *s, const char *address);
 static void check_recipients(struct settings *s, struct buf *faults);
 static void check_claims(struct settings *s, struct buf *faults);
 static bool is_accepted(const struct settings *s, const char *claim);
@@ -69,10 +68,10 @@ static void check_forwards(struct settings *s, struct buf *faults);
 static void check_target(const struct settings *s, const struct forward *f,
     const char *target, struct buf *faults);
 static bool leads_to(const struct settings *s, const char *from,
-    const char *to, size_t depth);
+    const char *to);
 static const char *claimed_by(const struct settings *s, const char *address);
-static const struct forward *find_forward(
-    const struct settings *s, const char *address);
+static const struct forward *find_forward(const struct settings *s,
+    const char *address);
 static bool is_ours(const struct settings *s, const char *address);
 
 int
@@ -117,8 +116,8 @@ make_smtp(struct settings *s, struct buf *faults)
 	    add_smtp(s, "message_size_limit", number) == -1 ||
 	    add_smtp(s, "recipient_delimiter", s->recipient_delimiter) == -1)
 		return -1;
-	for (i = 0; i < s->environment.nswiftdrop; i++) {
-		variable = s->environment.swiftdrop[i].name;
+	for (i = 0; i < s->environment.swiftdrop.n; i++) {
+		variable = s->environment.swiftdrop.items[i].name;
 		name = split_name(variable);
 		if (*name.key == '\0')
 			environment_fault(faults, variable,
@@ -181,7 +180,7 @@ static bool
 is_section(const struct name *name, const char *section)
 {
 	return strlen(section) == name->len &&
-	    strncasecmp(name->section, section, name->len) == 0;
+	       strncasecmp(name->section, section, name->len) == 0;
 }
 
 /*
@@ -215,8 +214,8 @@ load_accounts(struct settings *s, struct buf *faults, struct buf *warnings)
 			add_reason(faults, buf_text(&error));
 			config_free(&s->config);
 		} else {
-			(void)buf_add_text(
-			    warnings, buf_text(&s->config.warnings));
+			(void)buf_add_text(warnings,
+			    buf_text(&s->config.warnings));
 		}
 	}
 	list_free(&sections);
@@ -231,8 +230,8 @@ list_sections(struct settings *s, struct list *sections)
 	struct name name;
 	size_t i;
 
-	for (i = 0; i < s->environment.nswiftdrop; i++) {
-		name = split_name(s->environment.swiftdrop[i].name);
+	for (i = 0; i < s->environment.swiftdrop.n; i++) {
+		name = split_name(s->environment.swiftdrop.items[i].name);
 		if (*name.key == '\0' || is_section(&name, "SMTP") ||
 		    is_section(&name, "DEFAULT"))
 			continue;
@@ -254,8 +253,8 @@ load_part(struct settings *s, const char *section, struct config *config,
 	all = NULL;
 	result = make_variables(s, section, &variables);
 	if (result == 0)
-		all = reallocarray(
-		    variables.items, variables.n + 1, sizeof(*all));
+		all = reallocarray(variables.items, variables.n + 1,
+		    sizeof(*all));
 	if (all != NULL) {
 		/* environ(7) has an end. */
 		variables.items = all;
@@ -265,7 +264,7 @@ load_part(struct settings *s, const char *section, struct config *config,
 		result = config_load(config, "/nonexistent", error);
 		environ = saved;
 	} else {
-		*config = (struct config) { .accounts = NULL };
+		*config = (struct config){ .accounts = NULL };
 		buf_init(&config->warnings, 1);
 		(void)buf_add_text(error, strerror(ENOMEM));
 		result = -1;
@@ -283,7 +282,7 @@ make_variables(struct settings *s, const char *section, struct list *variables)
 	size_t i;
 	int result;
 
-	buf_init(&text, 2 * 1024 * 1024);
+	buf_init(&text, (size_t)2 * 1024 * 1024);
 	result = 0;
 	for (i = 0; result == 0 && i < s->smtp.n; i++) {
 		buf_reset(&text);
@@ -291,19 +290,17 @@ make_variables(struct settings *s, const char *section, struct list *variables)
 		    (int)strcspn(s->smtp.items[i], " "), s->smtp.items[i],
 		    strchr(s->smtp.items[i], '=') + 2);
 		if (result == 0)
-			result =
-			    list_add(variables, buf_text(&text), text.len);
+			result = list_add(variables, buf_text(&text), text.len);
 	}
-	for (i = 0; result == 0 && i < s->environment.nswiftdrop; i++) {
-		pair = &s->environment.swiftdrop[i];
+	for (i = 0; result == 0 && i < s->environment.swiftdrop.n; i++) {
+		pair = &s->environment.swiftdrop.items[i];
 		name = split_name(pair->name);
 		if (!is_part(&name, section))
 			continue;
 		buf_reset(&text);
 		result = buf_addf(&text, "%s=%s", pair->name, pair->value);
 		if (result == 0)
-			result =
-			    list_add(variables, buf_text(&text), text.len);
+			result = list_add(variables, buf_text(&text), text.len);
 	}
 	buf_free(&text);
 	return result;
@@ -345,8 +342,8 @@ add_reason(struct buf *faults, const char *reason)
 	buf_init(&line, 4096);
 	if (*reason == '[' && strchr(reason, ']') != NULL) {
 		text = strchr(reason, ']');
-		(void)buf_addf(&line, "SWIFTDROP_%.*s", (int)(text - reason) - 1,
-		    reason + 1);
+		(void)buf_addf(&line, "SWIFTDROP_%.*s",
+		    (int)(text - reason) - 1, reason + 1);
 		text += strspn(text, "] ");
 		if (text[strspn(text, "abcdefghijklmnopqrstuvwxyz_")] == ':')
 			(void)buf_add_octet(&line, '_');
@@ -370,8 +367,8 @@ check_blanks(struct settings *s, struct buf *faults)
 	const struct pair *pair;
 	size_t i, len;
 
-	for (i = 0; i < s->environment.nswiftdrop; i++) {
-		pair = &s->environment.swiftdrop[i];
+	for (i = 0; i < s->environment.swiftdrop.n; i++) {
+		pair = &s->environment.swiftdrop.items[i];
 		len = strlen(pair->value);
 		if (len != 0 &&
 		    (strchr(" \t\r\n", pair->value[0]) != NULL ||
@@ -414,15 +411,14 @@ add_domain(struct settings *s, const char *name)
 	if (result == -1 && errno == EINVAL)
 		result = 0;
 	else if (result == 0)
-		result = list_add_once(
-		    &s->domains, buf_text(&lower), lower.len);
+		result =
+		    list_add_once(&s->domains, buf_text(&lower), lower.len);
 	buf_free(&lower);
 	return result;
 }
 
 static int
-make_postmasters(
-    struct settings *s, struct buf *faults, struct buf *warnings)
+make_postmasters(struct settings *s, struct buf *faults, struct buf *warnings)
 {
 	size_t i;
 
@@ -433,8 +429,7 @@ make_postmasters(
 		    "or FORWARDS have it");
 		return 0;
 	}
-	if (is_ours(s, s->postmaster) &&
-	    claimed_by(s, s->postmaster) == NULL &&
+	if (is_ours(s, s->postmaster) && claimed_by(s, s->postmaster) == NULL &&
 	    find_forward(s, s->postmaster) == NULL)
 		environment_fault(faults, environment_name(VAR_POSTMASTER),
 		    "\"%s\" is in a domain of ours, but neither in "
@@ -448,46 +443,43 @@ make_postmasters(
 
 /* postmaster@domain goes to POSTMASTER, unless it goes somewhere already. */
 static int
-add_postmaster(
-    struct settings *s, const char *domain, struct buf *warnings)
+add_postmaster(struct settings *s, const char *domain, struct buf *warnings)
 {
-	struct forward *all, *f;
 	struct buf address;
+	const char *account, *text;
 	int result;
 
-	buf_init(&address, 2 * ADDRESS_MAX);
+	buf_init(&address, (size_t)2 * ADDRESS_MAX);
 	result = buf_addf(&address, "postmaster@%s", domain);
-	if (result == 0 &&
-	    (find_forward(s, buf_text(&address)) != NULL ||
-		strcmp(buf_text(&address), s->postmaster) == 0)) {
-		buf_free(&address);
-		return 0;
-	}
-	if (result == 0 && claimed_by(s, buf_text(&address)) != NULL) {
-		if (!list_has(&s->recipients, buf_text(&address)))
-			environment_fault(warnings,
-			    environment_name(VAR_POSTMASTER),
-			    "mail to %s is stored by account %s",
-			    buf_text(&address),
-			    claimed_by(s, buf_text(&address)));
-		if (is_accepted(s, buf_text(&address))) {
-			buf_free(&address);
-			return 0;
-		}
-	}
-	all = reallocarray(
-	    s->postmasters, s->npostmasters + 1, sizeof(*all));
-	if (result == -1 || all == NULL) {
-		buf_free(&address);
+	text = buf_text(&address);
+	account = claimed_by(s, text);
+	if (account != NULL && !list_has(&s->recipients, text))
+		environment_fault(warnings, environment_name(VAR_POSTMASTER),
+		    "mail to %s is stored by account %s", text, account);
+	if (result == 0 && find_forward(s, text) == NULL &&
+	    strcmp(text, s->postmaster) != 0 &&
+	    (account == NULL || !is_accepted(s, text)))
+		result = add_alias(s, text);
+	buf_free(&address);
+	return result;
+}
+
+static int
+add_alias(struct settings *s, const char *address)
+{
+	struct forward *all;
+	struct forward f = { .address = strdup(address) };
+
+	all = reallocarray(s->postmasters, s->npostmasters + 1, sizeof(*all));
+	if (all != NULL)
+		s->postmasters = all;
+	if (all == NULL || f.address == NULL ||
+	    list_add(&f.targets, s->postmaster, strlen(s->postmaster)) == -1) {
+		free(f.address);
 		return -1;
 	}
-	s->postmasters = all;
-	f = &all[s->npostmasters++];
-	*f = (struct forward) { strdup(buf_text(&address)), { NULL, 0 } };
-	buf_free(&address);
-	return f->address == NULL
-	    ? -1
-	    : list_add(&f->targets, s->postmaster, strlen(s->postmaster));
+	all[s->npostmasters++] = f;
+	return 0;
 }
 
 /* What Postfix will accept must have an account. */
@@ -535,8 +527,7 @@ is_accepted(const struct settings *s, const char *claim)
 		recipient = s->recipients.items[i];
 		if (strcmp(claim, "*") == 0 || strcmp(claim, recipient) == 0)
 			return true;
-		if (strcmp(strrchr(recipient, '@'),
-			strrchr(claim, '@')) == 0 &&
+		if (strcmp(strrchr(recipient, '@'), strrchr(claim, '@')) == 0 &&
 		    (claim[0] == '@' || recipient[0] == '@'))
 			return true;
 	}
@@ -571,12 +562,12 @@ static void
 check_target(const struct settings *s, const struct forward *f,
     const char *target, struct buf *faults)
 {
-	if (leads_to(s, target, f->address, s->nforwards))
+	if (leads_to(s, target, f->address))
 		environment_fault(faults, environment_name(VAR_FORWARDS),
 		    "\"%s\" is forwarded to itself", f->address);
 	else if (is_ours(s, target) && claimed_by(s, target) == NULL &&
-	    find_forward(s, target) == NULL &&
-	    strncmp(target, "postmaster@", 11) != 0)
+		 find_forward(s, target) == NULL &&
+		 strncmp(target, "postmaster@", 11) != 0)
 		environment_fault(faults, environment_name(VAR_FORWARDS),
 		    "\"%s\" is forwarded to \"%s\", which is in a domain of "
 		    "ours, but neither in RECIPIENTS nor in FORWARDS",
@@ -585,21 +576,24 @@ check_target(const struct settings *s, const struct forward *f,
 
 /* Whether mail to one address comes to another by the forwards. */
 static bool
-leads_to(
-    const struct settings *s, const char *from, const char *to, size_t depth)
+leads_to(const struct settings *s, const char *from, const char *to)
 {
+	struct list reached = { NULL, 0 };
 	const struct forward *f;
-	size_t i;
+	size_t i, j;
+	bool result;
 
-	if (strcmp(from, to) == 0)
-		return true;
-	f = find_forward(s, from);
-	if (f == NULL || depth == 0)
-		return false;
-	for (i = 0; i < f->targets.n; i++)
-		if (leads_to(s, f->targets.items[i], to, depth - 1))
-			return true;
-	return false;
+	/* Without memory no loop is found here; Postfix ends them, too. */
+	(void)list_add(&reached, from, strlen(from));
+	for (i = 0; i < reached.n; i++) {
+		f = find_forward(s, reached.items[i]);
+		for (j = 0; f != NULL && j < f->targets.n; j++)
+			(void)list_add_once(&reached, f->targets.items[j],
+			    strlen(f->targets.items[j]));
+	}
+	result = list_has(&reached, to);
+	list_free(&reached);
+	return result;
 }
 
 /* The account that an address, or "@domain" as a whole, is routed to. */
@@ -616,15 +610,13 @@ claimed_by(const struct settings *s, const char *address)
 		for (i = 0; i < s->config.nclaims; i++)
 			if (strcmp(s->config.claims[i].key, address) == 0 ||
 			    strcmp(s->config.claims[i].key, "*") == 0)
-				account = (ptrdiff_t)
-					      s->config.claims[i].account;
+				account =
+				    (ptrdiff_t)s->config.claims[i].account;
 	} else if (address_parse(&a, address, strlen(address)) == 0) {
 		account = route_find(&s->config, &a);
 	}
 	address_free(&a);
-	return account == ROUTE_NONE
-	    ? NULL
-	    : s->config.accounts[account].name;
+	return account == ROUTE_NONE ? NULL : s->config.accounts[account].name;
 }
 
 static const struct forward *

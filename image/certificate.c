@@ -26,8 +26,7 @@ enum {
 	LIFE_DAYS = 3650      /* nobody renews a certificate made here */
 };
 
-static int read_pem(
-    const char *path, struct buf *text, struct buf *reason);
+static int read_pem(const char *path, struct buf *text, struct buf *reason);
 static int check_pair(const struct certificate *c, const struct buf *cert,
     const struct buf *key, int *days, struct buf *reason);
 static X509 *parse_cert(const struct buf *text);
@@ -41,8 +40,8 @@ static int add_pem(const X509 *cert, const EVP_PKEY *key, struct buf *chain);
 static void add_error(struct buf *reason, const char *what);
 
 int
-certificate_load(
-    struct certificate *c, struct buf *chain, int *days, struct buf *reason)
+certificate_load(struct certificate *c, struct buf *chain, int *days,
+    struct buf *reason)
 {
 	struct buf cert, key;
 	int result;
@@ -86,21 +85,22 @@ check_pair(const struct certificate *c, const struct buf *cert,
 	int result, seconds;
 
 	result = -1;
+	seconds = 0;
 	leaf = parse_cert(cert);
 	private_key = parse_key(key);
 	if (leaf == NULL)
-		(void)buf_addf(
-		    reason, "%s: holds no certificate in PEM", c->cert_file);
+		(void)buf_addf(reason, "%s: holds no certificate in PEM",
+		    c->cert_file);
 	else if (private_key == NULL)
 		(void)buf_addf(reason,
 		    "%s: holds no private key in PEM without a passphrase",
 		    c->key_file);
 	else if (X509_check_private_key(leaf, private_key) != 1)
 		(void)buf_addf(reason,
-		    "%s: is not the key of the certificate in %s",
-		    c->key_file, c->cert_file);
-	else if (ASN1_TIME_diff(
-		     days, &seconds, NULL, X509_get0_notAfter(leaf)) != 1)
+		    "%s: is not the key of the certificate in %s", c->key_file,
+		    c->cert_file);
+	else if (ASN1_TIME_diff(days, &seconds, NULL,
+		     X509_get0_notAfter(leaf)) != 1)
 		add_error(reason, c->cert_file);
 	else
 		result = 0;
@@ -157,8 +157,8 @@ note(struct certificate *c)
 {
 	struct stat st;
 
-	*c = (struct certificate) { c->cert_file, c->key_file, { { 0 } },
-		{ 0 } };
+	*c =
+	    (struct certificate){ c->cert_file, c->key_file, { { 0 } }, { 0 } };
 	if (stat(c->cert_file, &st) == 0) {
 		c->seen[0] = st.st_mtim;
 		c->inodes[0] = st.st_ino;
@@ -185,8 +185,7 @@ certificate_has_changed(const struct certificate *c)
 }
 
 int
-certificate_make(
-    const char *hostname, struct buf *chain, struct buf *reason)
+certificate_make(const char *hostname, struct buf *chain, struct buf *reason)
 {
 	EVP_PKEY *key;
 	X509 *cert;
@@ -289,7 +288,6 @@ add_error(struct buf *reason, const char *what)
 	const char *text;
 
 	text = ERR_reason_error_string(ERR_get_error());
-	(void)buf_addf(
-	    reason, "%s: %s", what, text == NULL ? "failed" : text);
+	(void)buf_addf(reason, "%s: %s", what, text == NULL ? "failed" : text);
 	ERR_clear_error();
 }

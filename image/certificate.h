@@ -15,8 +15,8 @@
 
 /* Where a pair comes from, and which version of it was seen last. */
 struct certificate {
-	const char *cert_file; /* borrowed; NULL for a self-signed one */
-	const char *key_file;  /* borrowed */
+	const char *cert_file;   /* borrowed; NULL for a self-signed one */
+	const char *key_file;    /* borrowed */
 	struct timespec seen[2]; /* of the files */
 	ino_t inodes[2];
 };
@@ -31,8 +31,8 @@ enum {
  * it ended.  Returns 0, or -1 with the reason appended to *reason: a file
  * that cannot be read, no PEM, a key that is not the certificate's.
  */
-int certificate_load(
-    struct certificate *c, struct buf *chain, int *days, struct buf *reason);
+int certificate_load(struct certificate *c, struct buf *chain, int *days,
+    struct buf *reason);
 
 /* Whether one of the files is another than certificate_load() saw. */
 bool certificate_has_changed(const struct certificate *c);
@@ -42,7 +42,7 @@ bool certificate_has_changed(const struct certificate *c);
  * itself, and appends both in PEM to *chain.  Returns 0, or -1 with the
  * reason appended to *reason.
  */
-int certificate_make(
-    const char *hostname, struct buf *chain, struct buf *reason);
+int certificate_make(const char *hostname, struct buf *chain,
+    struct buf *reason);
 
 #endif

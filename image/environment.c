@@ -51,15 +51,14 @@ struct reader {
 static int take(struct reader *r, const char *variable);
 static int take_named(struct reader *r, const char *name, const char *value);
 static int take_postfix(struct reader *r, const char *name, const char *value);
-static int take_swiftdrop(
-    struct reader *r, const char *name, const char *value);
+static int take_swiftdrop(struct reader *r, const char *name,
+    const char *value);
 static int resolve(struct reader *r, const char *name, const char *value,
     bool is_file, char **resolved);
 static const char *check(const struct buf *text);
-static int add_pair(struct reader *r, struct pair **pairs, size_t *n,
-    const struct pair *pair);
+static int add_pair(struct reader *r, struct pairs *pairs, struct pair *pair);
 static bool has_suffix(const char *text, size_t len, const char *suffix);
-static void free_pairs(struct pair *pairs, size_t n);
+static void free_pairs(struct pairs *pairs);
 
 int
 environment_load(struct environment *e, char *const *environment,
@@ -68,7 +67,7 @@ environment_load(struct environment *e, char *const *environment,
 	struct reader r = { e, read_file, faults };
 	size_t i;
 
-	*e = (struct environment) { .postfix = NULL };
+	*e = (struct environment){ .postfix = NULL };
 	for (i = 0; environment[i] != NULL; i++)
 		if (take(&r, environment[i]) == -1)
 			return -1;
@@ -108,6 +107,7 @@ take_named(struct reader *r, const char *name, const char *value)
 	size_t i, len;
 	bool is_file;
 
+	is_file = false;
 	for (i = 0; i < VAR_COUNT; i++) {
 		len = strlen(names[i]);
 		if (strncmp(name, names[i], len) != 0)
@@ -166,12 +166,11 @@ take_postfix(struct reader *r, const char *name, const char *value)
 		    "is not the name of a Postfix parameter");
 		return 0;
 	}
-	pair.name = strndup(parameter, len);
-	if (pair.name == NULL ||
-	    resolve(r, name, value, is_file, &pair.value) == -1)
-		return -1;
-	result = add_pair(
-	    r, &r->environment->postfix, &r->environment->npostfix, &pair);
+	pair = (struct pair){ strndup(parameter, len), NULL };
+	result = -1;
+	if (pair.name != NULL &&
+	    resolve(r, name, value, is_file, &pair.value) == 0)
+		result = add_pair(r, &r->environment->postfix, &pair);
 	free(pair.name);
 	free(pair.value);
 	return result;
@@ -193,12 +192,11 @@ take_swiftdrop(struct reader *r, const char *name, const char *value)
 	is_file = has_suffix(name, len, file_suffix) && *value != '\0';
 	if (is_file)
 		len -= sizeof(file_suffix) - 1;
-	pair.name = strndup(name, len);
-	if (pair.name == NULL ||
-	    resolve(r, name, value, is_file, &pair.value) == -1)
-		return -1;
-	result = add_pair(
-	    r, &r->environment->swiftdrop, &r->environment->nswiftdrop, &pair);
+	pair = (struct pair){ strndup(name, len), NULL };
+	result = -1;
+	if (pair.name != NULL &&
+	    resolve(r, name, value, is_file, &pair.value) == 0)
+		result = add_pair(r, &r->environment->swiftdrop, &pair);
 	free(pair.name);
 	free(pair.value);
 	return result;
@@ -218,8 +216,8 @@ resolve(struct reader *r, const char *name, const char *value, bool is_file,
 
 	buf_init(&text, VALUE_MAX);
 	reason = NULL;
-	result = is_file ? r->read_file(value, &text)
-			 : buf_add_text(&text, value);
+	result =
+	    is_file ? r->read_file(value, &text) : buf_add_text(&text, value);
 	if (result == -1) {
 		reason = errno == EMSGSIZE ? "is too large" : strerror(errno);
 		environment_fault(r->faults, name, "%s%s%s",
@@ -252,29 +250,29 @@ check(const struct buf *text)
 	return NULL;
 }
 
-/* Appends a copy of *pair, but for a name that is there already. */
+/* Appends *pair, which is then empty; not when its name is there already. */
 static int
-add_pair(struct reader *r, struct pair **pairs, size_t *n,
-    const struct pair *pair)
+add_pair(struct reader *r, struct pairs *pairs, struct pair *pair)
 {
-	struct pair *all;
+	struct pair *items;
 	size_t i;
 
-	for (i = 0; i < *n; i++) {
-		if (strcasecmp((*pairs)[i].name, pair->name) != 0)
+	for (i = 0; i < pairs->n; i++) {
+		if (strcasecmp(pairs->items[i].name, pair->name) != 0)
 			continue;
 		environment_fault(r->faults, pair->name,
 		    "is given twice, with and without _FILE or in two "
 		    "spellings; keep one of them");
 		return 0;
 	}
-	all = reallocarray(*pairs, *n + 1, sizeof(*all));
-	if (all == NULL)
+	items = reallocarray(pairs->items, pairs->n + 1, sizeof(*items));
+	if (items == NULL)
 		return -1;
-	*pairs = all;
-	all[*n] = (struct pair) { strdup(pair->name), strdup(pair->value) };
-	(*n)++;
-	return all[*n - 1].name == NULL || all[*n - 1].value == NULL ? -1 : 0;
+	pairs->items = items;
+	/* The caller's texts become the list's. */
+	items[pairs->n++] = *pair;
+	*pair = (struct pair){ NULL, NULL };
+	return 0;
 }
 
 static bool
@@ -316,23 +314,23 @@ environment_free(struct environment *e)
 
 	for (i = 0; i < VAR_COUNT; i++)
 		free(e->values[i]);
-	free_pairs(e->postfix, e->npostfix);
-	free_pairs(e->swiftdrop, e->nswiftdrop);
-	*e = (struct environment) { .postfix = NULL };
+	free_pairs(&e->postfix);
+	free_pairs(&e->swiftdrop);
 }
 
 static void
-free_pairs(struct pair *pairs, size_t n)
+free_pairs(struct pairs *pairs)
 {
 	size_t i;
 
-	for (i = 0; i < n; i++) {
-		free(pairs[i].name);
-		if (pairs[i].value != NULL)
-			explicit_bzero(pairs[i].value, strlen(pairs[i].value));
-		free(pairs[i].value);
+	for (i = 0; i < pairs->n; i++) {
+		free(pairs->items[i].name);
+		explicit_bzero(pairs->items[i].value,
+		    strlen(pairs->items[i].value));
+		free(pairs->items[i].value);
 	}
-	free(pairs);
+	free(pairs->items);
+	*pairs = (struct pairs){ .items = NULL };
 }
 
 const char *
@@ -342,8 +340,7 @@ environment_name(enum variable v)
 }
 
 void
-environment_fault(
-    struct buf *faults, const char *name, const char *format, ...)
+environment_fault(struct buf *faults, const char *name, const char *format, ...)
 {
 	va_list args;
 

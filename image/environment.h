@@ -33,12 +33,15 @@ struct pair {
 	char *value; /* owned */
 };
 
+struct pairs {
+	struct pair *items; /* owned */
+	size_t n;
+};
+
 struct environment {
 	char *values[VAR_COUNT]; /* owned; NULL where not set or empty */
-	struct pair *postfix;    /* owned; parameter and value */
-	size_t npostfix;
-	struct pair *swiftdrop; /* owned; the variable's full name and value */
-	size_t nswiftdrop;
+	struct pairs postfix;    /* parameter and value */
+	struct pairs swiftdrop;  /* the variable's full name and value */
 };
 
 /*
@@ -66,7 +69,7 @@ void environment_free(struct environment *e);
 const char *environment_name(enum variable v);
 
 /* Adds one line to *faults: "name: " and the text. */
-void environment_fault(struct buf *faults, const char *name,
-    const char *format, ...) __attribute__((format(printf, 3, 4)));
+void environment_fault(struct buf *faults, const char *name, const char *format,
+    ...) __attribute__((format(printf, 3, 4)));
 
 #endif

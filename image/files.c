@@ -9,8 +9,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,11 +21,10 @@
 
 #include "banned.h"
 
-static int look_up(
-    const char *name, uid_t *user, gid_t *group, struct buf *reason);
+static int look_up(const char *name, uid_t *user, gid_t *group,
+    struct buf *reason);
 static int write_all(int fd, const char *data, size_t len);
-static int make_as(
-    const char *path, mode_t mode, uid_t user, gid_t group);
+static int make_as(const char *path, mode_t mode, uid_t user, gid_t group);
 
 int
 files_owners(struct owners *o, struct buf *reason)
@@ -69,8 +68,7 @@ files_be_root(void)
 }
 
 int
-files_write(
-    const char *path, mode_t mode, gid_t group, const struct buf *text)
+files_write(const char *path, mode_t mode, gid_t group, const struct buf *text)
 {
 	char temporary[PATH_MAX];
 	struct timespec times[2];
@@ -134,8 +132,7 @@ files_mkdir(const char *parent, const char *name, mode_t mode, uid_t user,
 	if (errno != ENOENT)
 		return -1;
 	/* Its owner may write in the parent for as long as it takes. */
-	if (files_be(0, group) == -1 ||
-	    chown(parent, (uid_t)-1, group) == -1 ||
+	if (files_be(0, group) == -1 || chown(parent, (uid_t)-1, group) == -1 ||
 	    chmod(parent, 0775) == -1)
 		return -1;
 	result = make_as(path, mode, user, group);
@@ -162,5 +159,5 @@ files_is_memory(const char *path)
 	struct statfs fs;
 
 	return statfs(path, &fs) == 0 &&
-	    (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+	       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }

@@ -32,8 +32,8 @@ int files_owners(struct owners *o, struct buf *reason);
  * back: Postfix waits before it trusts a file of this very second.  Returns
  * 0, or -1 with errno.
  */
-int files_write(
-    const char *path, mode_t mode, gid_t group, const struct buf *text);
+int files_write(const char *path, mode_t mode, gid_t group,
+    const struct buf *text);
 
 /*
  * Makes the folder name inside parent, which is root's, unless it is there.

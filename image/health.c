@@ -35,8 +35,8 @@ static int probe_with(const char *text, struct buf *reason);
 static int dialogue(struct probe *p, const char *text);
 static int say(struct probe *p, const char *command, const char *argument);
 static int expect(struct probe *p, const char *command);
-static void note_silence(
-    struct probe *p, enum stream_status status, const char *command);
+static void note_silence(struct probe *p, enum stream_status status,
+    const char *command);
 
 /* Two lines: "haproxy" or nothing, and a recipient. */
 int
@@ -101,14 +101,13 @@ dialogue(struct probe *p, const char *text)
 	int result;
 
 	proxy = strcspn(text, "\n");
-	if (proxy != 0 &&
-	    stream_write(&p->stream, header, sizeof(header) - 1,
-		p->deadline_ms) != STREAM_OK)
+	if (proxy != 0 && stream_write(&p->stream, header, sizeof(header) - 1,
+			      p->deadline_ms) != STREAM_OK)
 		return -1;
 	text += proxy + (text[proxy] == '\n');
 	buf_init(&recipient, 2048);
-	result = buf_addf(
-	    &recipient, "TO:<%.*s>", (int)strcspn(text, "\n"), text);
+	result =
+	    buf_addf(&recipient, "TO:<%.*s>", (int)strcspn(text, "\n"), text);
 	if (result == -1 || expect(p, "connection") == -1 ||
 	    say(p, "EHLO", "localhost") == -1 ||
 	    say(p, "MAIL", "FROM:<>") == -1 ||
@@ -131,8 +130,8 @@ say(struct probe *p, const char *command, const char *argument)
 	result = buf_addf(&line, "%s%s%s\r\n", command,
 	    argument == NULL ? "" : " ", argument == NULL ? "" : argument);
 	if (result == 0) {
-		status = stream_write(
-		    &p->stream, buf_text(&line), line.len, p->deadline_ms);
+		status = stream_write(&p->stream, buf_text(&line), line.len,
+		    p->deadline_ms);
 		if (status != STREAM_OK) {
 			note_silence(p, status, command);
 			result = -1;
@@ -152,24 +151,23 @@ expect(struct probe *p, const char *command)
 
 	buf_init(&line, LINE_LIMIT);
 	do {
-		status = stream_read_line(
-		    &p->stream, &line, LINE_LIMIT, p->deadline_ms);
+		status = stream_read_line(&p->stream, &line, LINE_LIMIT,
+		    p->deadline_ms);
 	} while (status == STREAM_OK && line.len > 3 && line.data[3] == '-');
 	result = status == STREAM_OK && line.len >= 3 && line.data[0] == '2'
-	    ? 0
-	    : -1;
+		     ? 0
+		     : -1;
 	if (status != STREAM_OK)
 		note_silence(p, status, command);
 	else if (result == -1)
-		(void)buf_addf(
-		    p->reason, "answer to %s: %s", command, buf_text(&line));
+		(void)buf_addf(p->reason, "answer to %s: %s", command,
+		    buf_text(&line));
 	buf_free(&line);
 	return result;
 }
 
 static void
-note_silence(
-    struct probe *p, enum stream_status status, const char *command)
+note_silence(struct probe *p, enum stream_status status, const char *command)
 {
 	(void)buf_addf(p->reason, "%s: %s", command,
 	    status == STREAM_TIMEOUT ? "no answer in time"

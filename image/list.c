@@ -37,6 +37,19 @@ list_add_once(struct list *l, const char *text, size_t len)
 	return list_add(l, text, len);
 }
 
+int
+list_replace(struct list *l, size_t i, const char *text)
+{
+	char *copy;
+
+	copy = strdup(text);
+	if (copy == NULL)
+		return -1;
+	free(l->items[i]);
+	l->items[i] = copy;
+	return 0;
+}
+
 bool
 list_has(const struct list *l, const char *text)
 {
@@ -59,5 +72,5 @@ list_free(struct list *l)
 		free(l->items[i]);
 	}
 	free(l->items);
-	*l = (struct list) { .items = NULL };
+	*l = (struct list){ .items = NULL };
 }

@@ -19,6 +19,9 @@ int list_add(struct list *l, const char *text, size_t len);
 /* The same, but only when no equal text is there yet. */
 int list_add_once(struct list *l, const char *text, size_t len);
 
+/* Puts a copy of text in place i (i < l->n).  Returns 0, or -1 with ENOMEM. */
+int list_replace(struct list *l, size_t i, const char *text);
+
 /* Whether a text equal to the given one is there. */
 bool list_has(const struct list *l, const char *text);
 

@@ -50,7 +50,7 @@ listener_bind(struct listener *l, struct buf *faults)
 	static const int families[LISTENER_SOCKETS] = { AF_INET, AF_INET6 };
 	size_t i;
 
-	*l = (struct listener) { .control = -1 };
+	*l = (struct listener){ .control = -1 };
 	for (i = 0; i < LISTENER_SOCKETS; i++) {
 		l->sockets[i] = bind_port(families[i]);
 		/* A host without IPv6 is none to complain about. */
@@ -83,9 +83,8 @@ bind_port(int family)
 		return -1;
 	on = 1;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-	    (family == AF_INET ||
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) ==
-		    0) &&
+	    (family == AF_INET || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on,
+				      sizeof(on)) == 0) &&
 	    bind(fd, address, len) == 0)
 		return fd;
 	saved = errno;
@@ -168,8 +167,8 @@ serve(const struct listener *l, int control)
 	size_t i;
 
 	for (i = 0; i < LISTENER_SOCKETS; i++)
-		fds[i] = (struct pollfd) { l->sockets[i], POLLIN, 0 };
-	fds[LISTENER_SOCKETS] = (struct pollfd) { control, POLLIN, 0 };
+		fds[i] = (struct pollfd){ l->sockets[i], POLLIN, 0 };
+	fds[LISTENER_SOCKETS] = (struct pollfd){ control, POLLIN, 0 };
 	for (;;) {
 		if (poll(fds, LISTENER_SOCKETS + 1, -1) == -1)
 			continue;
@@ -243,7 +242,7 @@ send_client(int server, int client)
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = { .space = { 0 } };
-	struct iovec octet = { .iov_base = (char[]) { 0 }, .iov_len = 1 };
+	struct iovec octet = { .iov_base = (char[]){ 0 }, .iov_len = 1 };
 	struct msghdr message = { .msg_iov = &octet,
 		.msg_iovlen = 1,
 		.msg_control = control.space,
@@ -268,5 +267,5 @@ listener_close(struct listener *l)
 			(void)close(l->sockets[i]);
 	if (l->control != -1)
 		(void)close(l->control);
-	*l = (struct listener) { .sockets = { -1, -1 }, .control = -1 };
+	*l = (struct listener){ .sockets = { -1, -1 }, .control = -1 };
 }

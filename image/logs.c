@@ -48,8 +48,8 @@ logs_open(struct logs *l, gid_t group, struct buf *reason)
 		return -1;
 	(void)mkdir(RUN_DIR "/log", 0710);
 	l->sockets[1] = chmod(RUN_DIR "/log", 0710) == -1
-	    ? -1
-	    : open_socket(LOG_PATH, 0666);
+			    ? -1
+			    : open_socket(LOG_PATH, 0666);
 	if (l->sockets[1] == -1) {
 		(void)buf_addf(reason, "%s: %s; ", LOG_PATH, strerror(errno));
 		result = -1;
@@ -63,14 +63,12 @@ open_socket(const char *path, mode_t mode)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd;
 
-	(void)snprintf(
-	    address.sun_path, sizeof(address.sun_path), "%s", path);
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd == -1)
 		return -1;
 	(void)unlink(path);
-	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) ==
-		0 &&
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
 	    chmod(path, mode) == 0)
 		return fd;
 	(void)close(fd);
@@ -99,7 +97,7 @@ logs_line(const char *data, size_t len, const char *host, struct buf *line)
 {
 	const char *end;
 	size_t i;
-	bool syslog;
+	bool control, syslog;
 
 	/* syslog(3) sends no newline, or one; a NUL may end the text. */
 	while (len > 0 && (data[len - 1] == '\n' || data[len - 1] == '\0'))
@@ -111,13 +109,10 @@ logs_line(const char *data, size_t len, const char *host, struct buf *line)
 		data = end + 1;
 	}
 	for (i = 0; i < len; i++) {
-		if (syslog && i == STAMP &&
-		    buf_addf(line, " %s", host) == -1)
+		if (syslog && i == STAMP && buf_addf(line, " %s", host) == -1)
 			return -1;
-		if (buf_add_octet(line,
-			(unsigned char)data[i] < ' ' || data[i] == 0x7f
-			    ? '?'
-			    : data[i]) == -1)
+		control = (unsigned char)data[i] < ' ' || data[i] == 0x7f;
+		if (buf_add(line, control ? "?" : &data[i], 1) == -1)
 			return -1;
 	}
 	return buf_add_octet(line, '\n');

@@ -41,7 +41,6 @@ void logs_say_lines(const char *word, const struct buf *text);
  * tag: text" gets the host's name, postlogd(8)'s form has it already; what is
  * not printable becomes '?'.  Appends to *line.  Returns 0, or -1 with errno.
  */
-int logs_line(
-    const char *data, size_t len, const char *host, struct buf *line);
+int logs_line(const char *data, size_t len, const char *host, struct buf *line);
 
 #endif

@@ -15,7 +15,7 @@
 #include "banned.h"
 
 enum {
-	FIELDS = 8,              /* of a service in master.cf, master(5) */
+	FIELDS = 8,                 /* of a service in master.cf, master(5) */
 	PARAMETER_MAX = 1024 * 1024 /* octets; all of RECIPIENTS may be one */
 };
 
@@ -104,18 +104,18 @@ static size_t logical_length(const char *text);
 static bool is_comment(const char *text, size_t len);
 static int split_service(const char *text, size_t len, struct service *v);
 static bool field_is(const struct service *v, size_t i, const char *text);
-static int add_service(
-    const struct settings *s, const struct service *v, struct buf *out);
-static int add_front(
-    const struct settings *s, const struct service *v, struct buf *out);
-static int add_fields(
-    const struct service *v, size_t from, size_t to, struct buf *out);
-static int add_forwards(
-    const struct forward *forwards, size_t n, struct buf *out);
-static int add_section(
-    const struct settings *s, const char *section, struct buf *out);
-static int add_options(
-    const struct settings *s, const char *section, struct buf *out);
+static int add_service(const struct settings *s, const struct service *v,
+    struct buf *out);
+static int add_front(const struct settings *s, const struct service *v,
+    struct buf *out);
+static int add_fields(const struct service *v, size_t from, size_t to,
+    struct buf *out);
+static int add_forwards(const struct forward *forwards, size_t n,
+    struct buf *out);
+static int add_section(const struct settings *s, const char *section,
+    struct buf *out);
+static int add_options(const struct settings *s, const char *section,
+    struct buf *out);
 static int add_option(const char *key, const char *value, struct buf *out);
 
 int
@@ -128,12 +128,12 @@ postconf_main(const struct settings *s, const char *main, struct buf *out)
 	result = set_base(&p, main);
 	if (result == 0)
 		result = set_image(&p, s);
-	for (i = 0; result == 0 && i < s->environment.npostfix; i++)
-		result = set(&p, s->environment.postfix[i].name,
-		    s->environment.postfix[i].value);
+	for (i = 0; result == 0 && i < s->environment.postfix.n; i++)
+		result = set(&p, s->environment.postfix.items[i].name,
+		    s->environment.postfix.items[i].value);
 	for (i = 0; result == 0 && i < p.names.n; i++)
-		result = buf_addf(
-		    out, "%s = %s\n", p.names.items[i], p.values.items[i]);
+		result = buf_addf(out, "%s = %s\n", p.names.items[i],
+		    p.values.items[i]);
 	list_free(&p.names);
 	list_free(&p.values);
 	return result;
@@ -143,18 +143,11 @@ postconf_main(const struct settings *s, const char *main, struct buf *out)
 static int
 set(struct parameters *p, const char *name, const char *value)
 {
-	char *copy;
 	size_t i;
 
 	for (i = 0; i < p->names.n; i++) {
-		if (strcmp(p->names.items[i], name) != 0)
-			continue;
-		copy = strdup(value);
-		if (copy == NULL)
-			return -1;
-		free(p->values.items[i]);
-		p->values.items[i] = copy;
-		return 0;
+		if (strcmp(p->names.items[i], name) == 0)
+			return list_replace(&p->values, i, value);
 	}
 	if (list_add(&p->names, name, strlen(name)) == -1)
 		return -1;
@@ -241,7 +234,7 @@ set_image(struct parameters *p, const struct settings *s)
 		s->proxy ? "haproxy" : "") == -1 ||
 	    /* As postfix/main.cf: room for what is added to the largest mail. */
 	    set_number(p, "message_size_limit",
-		s->message_size_limit + 1024 * 1024) == -1 ||
+		s->message_size_limit + 1048576) == -1 ||
 	    set_number(p, "default_process_limit",
 		s->max_processes > 100 ? s->max_processes : 100) == -1)
 		return -1;
@@ -326,12 +319,11 @@ static bool
 field_is(const struct service *v, size_t i, const char *text)
 {
 	return v->len[i] == strlen(text) &&
-	    memcmp(v->field[i], text, v->len[i]) == 0;
+	       memcmp(v->field[i], text, v->len[i]) == 0;
 }
 
 static int
-add_service(
-    const struct settings *s, const struct service *v, struct buf *out)
+add_service(const struct settings *s, const struct service *v, struct buf *out)
 {
 	if (field_is(v, 0, "smtp") && field_is(v, 1, "inet"))
 		return add_front(s, v, out);
@@ -441,18 +433,17 @@ postconf_ini(const struct settings *s, struct buf *out)
 	for (i = 0; result == 0 && i < s->smtp.n; i++)
 		result = buf_addf(out, "%s\n", s->smtp.items[i]);
 	if (result == 0)
-		result = buf_add_text(out,
-		    "reinject = 127.0.0.1:10026\n"
-		    "spool_directory = " SPOOL_DIR "\n"
-		    "log = postlog:" LOG_PATH "\n");
+		result = buf_add_text(out, "reinject = 127.0.0.1:10026\n"
+					   "spool_directory = " SPOOL_DIR "\n"
+					   "log = postlog:" LOG_PATH "\n");
 	if (result == 0)
 		result = add_options(s, "SMTP", out);
 	if (result == 0)
 		result = add_section(s, "DEFAULT", out);
 	for (i = 0; result == 0 && i < s->config.naccounts; i++)
 		if (strcmp(s->config.accounts[i].name, "DEFAULT") != 0)
-			result = add_section(
-			    s, s->config.accounts[i].name, out);
+			result =
+			    add_section(s, s->config.accounts[i].name, out);
 	return result;
 }
 
@@ -473,8 +464,8 @@ add_options(const struct settings *s, const char *section, struct buf *out)
 	size_t i, len;
 
 	len = strlen(section);
-	for (i = 0; i < s->environment.nswiftdrop; i++) {
-		pair = &s->environment.swiftdrop[i];
+	for (i = 0; i < s->environment.swiftdrop.n; i++) {
+		pair = &s->environment.swiftdrop.items[i];
 		name = pair->name + strlen("SWIFTDROP_");
 		if (strncasecmp(name, section, len) == 0 && name[len] == '_' &&
 		    add_option(name + len + 1, pair->value, out) == -1)
@@ -495,7 +486,7 @@ add_option(const char *key, const char *value, struct buf *out)
 	if (buf_add_text(out, " = ") == -1)
 		return -1;
 	for (i = 0; value[i] != '\0'; i++)
-		if (buf_add_octet(out, value[i] == '\n' ? ',' : value[i]) == -1)
+		if (buf_add(out, value[i] == '\n' ? "," : &value[i], 1) == -1)
 			return -1;
 	return buf_add_octet(out, '\n');
 }

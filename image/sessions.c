@@ -48,8 +48,8 @@ count_table(const char *path)
 
 	buf_init(&text, TABLE_MAX);
 	n = environment_read_file(path, &text) == 0
-	    ? sessions_in_table(buf_text(&text))
-	    : 0;
+		? sessions_in_table(buf_text(&text))
+		: 0;
 	buf_free(&text);
 	return n;
 }
@@ -90,7 +90,7 @@ is_session(const char *line)
 	end += strcspn(end, " \n");
 	state = strtoul(end, NULL, 16);
 	return port == PORT &&
-	    (state == STATE_ESTABLISHED || state == STATE_CLOSE_WAIT);
+	       (state == STATE_ESTABLISHED || state == STATE_CLOSE_WAIT);
 }
 
 static size_t
@@ -122,7 +122,7 @@ is_filter(const char *pid)
 	buf_init(&name, 64);
 	(void)snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
 	result = environment_read_file(path, &name) == 0 &&
-	    strcmp(buf_text(&name), "swiftdrop\n") == 0;
+		 strcmp(buf_text(&name), "swiftdrop\n") == 0;
 	buf_free(&name);
 	return result;
 }

@@ -18,9 +18,9 @@
 #include "banned.h"
 
 enum {
-	SIZE_MIN = 1024,      /* octets; below, no mail fits */
+	SIZE_MIN = 1024,       /* octets; below, no mail fits */
 	PROCESSES_MAX = 10000, /* more than a machine of this kind carries */
-	DRAIN_MAX = 3600      /* seconds; longer than any session lasts */
+	DRAIN_MAX = 3600       /* seconds; longer than any session lasts */
 };
 
 /* Swift's max_file_size less what swiftdrop adds to the limit. */
@@ -29,7 +29,8 @@ enum {
 /* Parameters that are the image's own, or have a variable of their own. */
 static const struct {
 	const char *parameter;
-	const char *instead; /* NULL: the image cannot work with another value */
+	const char
+	    *instead; /* NULL: the image cannot work with another value */
 } reserved[] = {
 	{ "myhostname", "MYHOSTNAME" },
 	{ "mydomain", "MYDOMAIN" },
@@ -62,15 +63,14 @@ static int64_t load_number(struct settings *s, enum variable v,
     int64_t standard, const int64_t limits[2], struct buf *faults);
 static void load_tls(struct settings *s, struct buf *faults);
 static int load_recipients(struct settings *s, struct buf *faults);
-static int add_recipient(
-    struct settings *s, const char *text, struct buf *faults);
-static json_t *load_json(
-    const char *text, enum variable v, struct buf *faults);
+static int add_recipient(struct settings *s, const char *text,
+    struct buf *faults);
+static json_t *load_json(const char *text, enum variable v, struct buf *faults);
 static int load_forwards(struct settings *s, struct buf *faults);
 static int add_forward(struct settings *s, const char *name,
     const json_t *value, struct buf *faults);
-static int add_target(struct forward *f, const char *name,
-    const json_t *value, struct buf *faults);
+static int add_target(struct forward *f, const char *name, const json_t *value,
+    struct buf *faults);
 static char *address_of(const char *text, bool wildcard, const char **reason);
 static int load_postmaster(struct settings *s, struct buf *faults);
 static void load_parameters(struct settings *s, const char *parameters,
@@ -81,10 +81,10 @@ static void free_forwards(struct forward *forwards, size_t n);
 
 int
 settings_load(struct settings *s, char *const *environment,
-    environment_read_fn *read_file, const char *parameters,
-    struct buf *faults, struct buf *warnings)
+    environment_read_fn *read_file, const char *parameters, struct buf *faults,
+    struct buf *warnings)
 {
-	*s = (struct settings) { .proxy = false };
+	*s = (struct settings){ .proxy = false };
 	buf_init(&s->config.warnings, 1);
 	if (environment_load(&s->environment, environment, read_file, faults) ==
 	    -1)
@@ -95,8 +95,7 @@ settings_load(struct settings *s, char *const *environment,
 	load_tls(s, faults);
 	load_parameters(s, parameters, faults);
 	if (load_recipients(s, faults) == -1 ||
-	    load_forwards(s, faults) == -1 ||
-	    load_postmaster(s, faults) == -1)
+	    load_forwards(s, faults) == -1 || load_postmaster(s, faults) == -1)
 		return -1;
 	return agree(s, faults, warnings);
 }
@@ -197,8 +196,8 @@ load_numbers(struct settings *s, struct buf *faults)
 	static const int64_t processes[] = { 1, PROCESSES_MAX };
 	static const int64_t drain[] = { 0, DRAIN_MAX };
 
-	s->message_size_limit = load_number(
-	    s, VAR_MESSAGE_SIZE_LIMIT, 52428800, size, faults);
+	s->message_size_limit =
+	    load_number(s, VAR_MESSAGE_SIZE_LIMIT, 52428800, size, faults);
 	s->max_processes =
 	    load_number(s, VAR_MAX_PROCESSES, 100, processes, faults);
 	/* A little above swiftdrop's own deadline of 90 s. */
@@ -261,8 +260,8 @@ load_recipients(struct settings *s, struct buf *faults)
 	for (i = 0; result == 0 && i < json_array_size(list); i++) {
 		item = json_array_get(list, i);
 		if (json_is_string(item))
-			result = add_recipient(
-			    s, json_string_value(item), faults);
+			result =
+			    add_recipient(s, json_string_value(item), faults);
 		else
 			environment_fault(faults,
 			    environment_name(VAR_RECIPIENTS),
@@ -331,7 +330,8 @@ load_forwards(struct settings *s, struct buf *faults)
 		return 0;
 	}
 	result = 0;
-	json_object_foreach(object, name, value) {
+	json_object_foreach(object, name, value)
+	{
 		result = add_forward(s, name, value, faults);
 		if (result == -1)
 			break;
@@ -354,7 +354,7 @@ add_forward(struct settings *s, const char *name, const json_t *value,
 		return -1;
 	s->forwards = forwards;
 	f = &forwards[s->nforwards];
-	*f = (struct forward) { address_of(name, false, &reason), { NULL, 0 } };
+	*f = (struct forward){ address_of(name, false, &reason), { NULL, 0 } };
 	if (f->address == NULL) {
 		if (errno == ENOMEM)
 			return -1;
@@ -422,7 +422,7 @@ address_of(const char *text, bool wildcard, const char **reason)
 	int parsed;
 
 	address_init(&a);
-	buf_init(&key, 2 * ADDRESS_MAX);
+	buf_init(&key, (size_t)2 * ADDRESS_MAX);
 	*reason = "is not an address, as user@example.org";
 	if (wildcard && text[0] == '@') {
 		parsed = address_domain(&a.domain, text + 1, strlen(text + 1));
@@ -437,8 +437,8 @@ address_of(const char *text, bool wildcard, const char **reason)
 		*reason = "has an address literal for a domain";
 		parsed = -1;
 	} else if (parsed == 0 &&
-	    (strpbrk(local, " \t,:;<>()[]\\\"@|/!%") != NULL ||
-		local[0] == '-')) {
+		   (strpbrk(local, " \t,:;<>()[]\\\"@|/!%") != NULL ||
+		       local[0] == '-')) {
 		/* Postfix's tables and ways to route read more into these. */
 		*reason = "has a local part with special characters";
 		parsed = -1;
@@ -473,16 +473,15 @@ load_postmaster(struct settings *s, struct buf *faults)
 
 /* POSTFIX_parameter=value */
 static void
-load_parameters(
-    struct settings *s, const char *parameters, struct buf *faults)
+load_parameters(struct settings *s, const char *parameters, struct buf *faults)
 {
 	const struct pair *pair;
 	const char *instead;
 	char name[256];
 	size_t i;
 
-	for (i = 0; i < s->environment.npostfix; i++) {
-		pair = &s->environment.postfix[i];
+	for (i = 0; i < s->environment.postfix.n; i++) {
+		pair = &s->environment.postfix.items[i];
 		(void)snprintf(name, sizeof(name), "POSTFIX_%s", pair->name);
 		if (reserved_for(pair->name, &instead) != NULL)
 			environment_fault(faults, name, "%s%s",
@@ -493,8 +492,8 @@ load_parameters(
 			environment_fault(faults, name,
 			    "is not a parameter of this Postfix");
 		if (strpbrk(pair->value, "\r\n") != NULL)
-			environment_fault(
-			    faults, name, "must be a single line");
+			environment_fault(faults, name,
+			    "must be a single line");
 	}
 }
 
@@ -524,8 +523,7 @@ is_known(const char *parameters, const char *name)
 	len = strlen(name);
 	for (line = parameters; *line != '\0';
 	     line += strcspn(line, "\n") + (line[strcspn(line, "\n")] != '\0'))
-		if (strcspn(line, "\n") == len &&
-		    memcmp(line, name, len) == 0)
+		if (strcspn(line, "\n") == len && memcmp(line, name, len) == 0)
 			return true;
 	return false;
 }
@@ -535,9 +533,9 @@ settings_parameter(const struct settings *s, const char *name)
 {
 	size_t i;
 
-	for (i = 0; i < s->environment.npostfix; i++)
-		if (strcmp(s->environment.postfix[i].name, name) == 0)
-			return s->environment.postfix[i].value;
+	for (i = 0; i < s->environment.postfix.n; i++)
+		if (strcmp(s->environment.postfix.items[i].name, name) == 0)
+			return s->environment.postfix.items[i].value;
 	return NULL;
 }
 
@@ -552,7 +550,7 @@ settings_free(struct settings *s)
 	list_free(&s->domains);
 	list_free(&s->smtp);
 	config_free(&s->config);
-	*s = (struct settings) { .proxy = false };
+	*s = (struct settings){ .proxy = false };
 }
 
 static void

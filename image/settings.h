@@ -23,13 +23,13 @@ struct forward {
 
 struct settings {
 	struct environment environment;
-	const char *myhostname; /* borrowed from environment */
-	const char *mydomain;   /* borrowed from environment */
-	char *postmaster;       /* owned; NULL where not set */
-	struct list recipients; /* stored; as address_key(), or "@domain" */
+	const char *myhostname;   /* borrowed from environment */
+	const char *mydomain;     /* borrowed from environment */
+	char *postmaster;         /* owned; NULL where not set */
+	struct list recipients;   /* stored; as address_key(), or "@domain" */
 	struct forward *forwards; /* owned; in their order */
 	size_t nforwards;
-	struct list domains;    /* of recipients and forwards, and our own */
+	struct list domains; /* of recipients and forwards, and our own */
 	struct forward *postmasters; /* owned; postmaster@ of our domains */
 	size_t npostmasters;
 	bool proxy; /* a PROXY protocol header comes first */
@@ -41,7 +41,7 @@ struct settings {
 	const char *tls_cert_file; /* borrowed; NULL for a self-signed one */
 	const char *tls_key_file;  /* borrowed */
 	const char *recipient_delimiter; /* borrowed; "" for none */
-	struct list smtp; /* "key = value" of swiftdrop.ini's [SMTP] */
+	struct list smtp;     /* "key = value" of swiftdrop.ini's [SMTP] */
 	struct config config; /* as swiftdrop will read it */
 };
 
@@ -54,8 +54,8 @@ struct settings {
  * ENOMEM.  settings_free() is needed in every case.
  */
 int settings_load(struct settings *s, char *const *environment,
-    environment_read_fn *read_file, const char *parameters,
-    struct buf *faults, struct buf *warnings);
+    environment_read_fn *read_file, const char *parameters, struct buf *faults,
+    struct buf *warnings);
 
 /* Wipes and frees all. */
 void settings_free(struct settings *s);

@@ -56,26 +56,23 @@ spool_prepare(const struct owners *o, struct buf *faults)
 	if (prepare_root(faults) == -1)
 		return;
 	for (i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-		user = folders[i].owner == OWNER_ROOT ? 0
-		    : folders[i].owner == OWNER_POSTFIX
-		    ? o->postfix
-		    : o->filter;
+		user = folders[i].owner == OWNER_ROOT      ? 0
+		       : folders[i].owner == OWNER_POSTFIX ? o->postfix
+							   : o->filter;
 		if (files_mkdir(QUEUE_DIR, folders[i].name, folders[i].mode,
 			user,
 			folders[i].mode == 0700 ? o->postfix_group : 0) == 0)
 			continue;
-		environment_fault(faults, QUEUE_DIR, "%s/: %s",
-		    folders[i].name,
+		environment_fault(faults, QUEUE_DIR, "%s/: %s", folders[i].name,
 		    errno == EPERM ? "belongs to another user"
 				   : strerror(errno));
 	}
 	/* A Postfix that was killed leaves its sockets behind. */
 	if (files_be(o->postfix, o->postfix_group) == -1 ||
-	    (unlink(PASS_SOCKET) == -1 && errno != ENOENT &&
-		errno != EACCES) ||
+	    (unlink(PASS_SOCKET) == -1 && errno != ENOENT && errno != EACCES) ||
 	    files_be_root() == -1)
-		environment_fault(
-		    faults, QUEUE_DIR, "private/: %s", strerror(errno));
+		environment_fault(faults, QUEUE_DIR, "private/: %s",
+		    strerror(errno));
 }
 
 static int

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -26,18 +27,18 @@
 #include "banned.h"
 
 enum {
-	RENEW_MS = 10000,           /* between looks at the certificate */
-	REMIND_MS = 86400 * 1000,   /* between warnings of its end */
-	DRAIN_MS = 200,             /* between looks at running sessions */
-	MASTER_MS = 10000,          /* for master(8) to end after SIGTERM */
-	ARGUMENTS_MAX = 64          /* of swiftdrop check */
+	RENEW_MS = 10000,         /* between looks at the certificate */
+	REMIND_MS = 86400 * 1000, /* between warnings of its end */
+	DRAIN_MS = 200,           /* between looks at running sessions */
+	MASTER_MS = 10000,        /* for master(8) to end after SIGTERM */
+	ARGUMENTS_MAX = 64        /* of swiftdrop check */
 };
 
 static const char master_path[] = "/usr/lib/postfix/sbin/master";
 
 /* What children inherit: nothing of what may hold a secret. */
-static char *clean_environment[] = { (char[]) { "PATH=/usr/sbin:/usr/bin" },
-	(char[]) { "LANG=C" }, NULL, NULL };
+static char *clean_environment[] = { (char[]){ "PATH=/usr/sbin:/usr/bin" },
+	(char[]){ "LANG=C" }, NULL, NULL };
 
 static pid_t start(struct supervisor *v, const char *path,
     char *const *arguments, bool as_filter);
@@ -59,11 +60,9 @@ supervise_init(struct supervisor *v)
 	const char *tz;
 
 	tz = getenv("TZ");
-	if (tz != NULL && strlen(tz) < sizeof(zone) - 3) {
-		memcpy(zone, "TZ=", 3);
-		memcpy(zone + 3, tz, strlen(tz));
+	if (tz != NULL &&
+	    snprintf(zone, sizeof(zone), "TZ=%s", tz) < (int)sizeof(zone))
 		clean_environment[2] = zone;
-	}
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
@@ -79,8 +78,8 @@ supervise_init(struct supervisor *v)
 int
 supervise_check(struct supervisor *v)
 {
-	char *arguments[] = { (char[]) { FILTER_PATH }, (char[]) { "-c" },
-		(char[]) { INI_PATH }, (char[]) { "check" }, NULL };
+	char *arguments[] = { (char[]){ FILTER_PATH }, (char[]){ "-c" },
+		(char[]){ INI_PATH }, (char[]){ "check" }, NULL };
 
 	v->child = start(v, FILTER_PATH, arguments, true);
 	if (v->child == -1)
@@ -88,8 +87,8 @@ supervise_check(struct supervisor *v)
 	while (!v->stop && turn(v, -1))
 		;
 	return !v->stop && WIFEXITED(v->status) && WEXITSTATUS(v->status) == 0
-	    ? 0
-	    : -1;
+		   ? 0
+		   : -1;
 }
 
 static pid_t
@@ -129,8 +128,8 @@ turn(struct supervisor *v, int timeout_ms)
 	size_t i;
 
 	for (i = 0; i < LOGS_SOCKETS; i++)
-		fds[i] = (struct pollfd) { v->logs.sockets[i], POLLIN, 0 };
-	fds[LOGS_SOCKETS] = (struct pollfd) { v->signals, POLLIN, 0 };
+		fds[i] = (struct pollfd){ v->logs.sockets[i], POLLIN, 0 };
+	fds[LOGS_SOCKETS] = (struct pollfd){ v->signals, POLLIN, 0 };
 	if (poll(fds, LOGS_SOCKETS + 1, timeout_ms) > 0) {
 		for (i = 0; i < LOGS_SOCKETS; i++)
 			if ((fds[i].revents & POLLIN) != 0)
@@ -167,28 +166,29 @@ reap(struct supervisor *v)
 			v->status = status;
 		} else if (pid == v->listener.pid) {
 			v->listener.pid = 0;
-			/* Without a port there is no use in going on. */
-			if (v->listener.control != -1) {
-				logs_say("error: the listener of port 25 "
-					 "ended");
-				v->stop = true;
-			}
 		}
+	}
+	/* Without a port there is no use in going on. */
+	if (v->listener.pid == 0 && v->listener.control != -1 && !v->stop) {
+		logs_say("error: the listener of port 25 ended");
+		v->failed = true;
+		v->stop = true;
 	}
 }
 
 int
 supervise_run(struct supervisor *v)
 {
-	char *arguments[] = { (char[]) { "master" }, (char[]) { "-s" },
-		(char[]) { "-c" }, (char[]) { CONFIG_DIR }, NULL };
+	char *arguments[] = { (char[]){ "master" }, (char[]){ "-s" },
+		(char[]){ "-c" }, (char[]){ CONFIG_DIR }, NULL };
 
 	/* What -s stands for: stdout stays, for maillog_file=/dev/stdout. */
 	v->child = start(v, master_path, arguments, false);
 	if (v->child == -1)
 		return EX_OSERR;
 	if (listener_start(&v->listener, v->owners) == -1) {
-		logs_say("listener: %s", strerror(errno));
+		logs_say("error: listener: %s", strerror(errno));
+		v->failed = true;
 		v->stop = true;
 	}
 	serve(v);
@@ -285,7 +285,7 @@ static int
 end_status(const struct supervisor *v)
 {
 	if (v->stop)
-		return v->listener.pid == 0 && v->child != 0 ? EX_SOFTWARE : 0;
+		return v->failed ? EX_SOFTWARE : EX_OK;
 	if (WIFEXITED(v->status))
 		logs_say("error: master(8) ended with status %d",
 		    WEXITSTATUS(v->status));
@@ -293,16 +293,15 @@ end_status(const struct supervisor *v)
 		logs_say("error: master(8) was killed by signal %d",
 		    WTERMSIG(v->status));
 	return WIFEXITED(v->status) && WEXITSTATUS(v->status) != 0
-	    ? WEXITSTATUS(v->status)
-	    : EX_SOFTWARE;
+		   ? WEXITSTATUS(v->status)
+		   : EX_SOFTWARE;
 }
 
 void
 supervise_exec_check(const struct owners *o, char *const *arguments)
 {
-	char *all[ARGUMENTS_MAX] = { (char[]) { FILTER_PATH },
-		(char[]) { "-c" }, (char[]) { INI_PATH },
-		(char[]) { "check" } };
+	char *all[ARGUMENTS_MAX] = { (char[]){ FILTER_PATH }, (char[]){ "-c" },
+		(char[]){ INI_PATH }, (char[]){ "check" } };
 	size_t i;
 
 	for (i = 0; arguments[i] != NULL; i++) {

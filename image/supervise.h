@@ -26,6 +26,7 @@ struct supervisor {
 	pid_t child;        /* that supervise_wait() waits for */
 	int status;         /* of that child, as of wait(2) */
 	bool stop;          /* SIGTERM came */
+	bool failed;        /* we stop for a fault of our own */
 };
 
 /*

@@ -31,28 +31,26 @@
 #endif
 
 enum {
-	FAULTS_MAX = 256 * 1024,       /* octets of a list of faults */
-	TEXT_MAX = 8 * 1024 * 1024,    /* octets of a file made here */
-	BUNDLE_MAX_AGE = 365 * 86400   /* seconds */
+	FAULTS_MAX = 256 * 1024,     /* octets of a list of faults */
+	TEXT_MAX = 8 * 1024 * 1024,  /* octets of a file made here */
+	BUNDLE_MAX_AGE = 365 * 86400 /* seconds */
 };
 
 /* The files that Postfix and swiftdrop read; see postconf.h. */
 typedef int text_fn(const struct settings *s, struct buf *out);
-typedef int base_fn(
-    const struct settings *s, const char *base, struct buf *out);
-
-extern char **environ; /* environ(7) */
+typedef int base_fn(const struct settings *s, const char *base,
+    struct buf *out);
 
 static int run(void);
-static int configure(struct supervisor *v, struct settings *s,
-    struct owners *o, struct buf *faults);
+static int configure(struct supervisor *v, struct settings *s, struct owners *o,
+    struct buf *faults);
 static void prepare_run_dir(struct buf *faults);
-static void prepare_certificate(
-    struct supervisor *v, const struct settings *s, struct buf *faults);
+static void prepare_certificate(struct supervisor *v, const struct settings *s,
+    struct buf *faults);
 static void write_files(const struct settings *s, const struct owners *o,
     struct buf *faults);
-static int write_base(
-    const struct settings *s, const char *name, base_fn *make);
+static int write_base(const struct settings *s, const char *name,
+    base_fn *make);
 static void write_text(const struct settings *s, text_fn *make,
     const char *path, const struct owners *o, struct buf *faults);
 static void warn_of_bundle(void);
@@ -117,11 +115,11 @@ configure(struct supervisor *v, struct settings *s, struct owners *o,
 	buf_init(&parameters, TEXT_MAX);
 	buf_init(&warnings, FAULTS_MAX);
 	buf_init(&reason, 4096);
-	if (environment_read_file(
-		SHARE_DIR "/postfix-parameters", &parameters) == -1 ||
+	if (environment_read_file(SHARE_DIR "/postfix-parameters",
+		&parameters) == -1 ||
 	    files_owners(o, &reason) == -1)
-		environment_fault(
-		    faults, "image", "is damaged; %s", buf_text(&reason));
+		environment_fault(faults, "image", "is damaged; %s",
+		    buf_text(&reason));
 	result = settings_load(s, environ, environment_read_file,
 	    buf_text(&parameters), faults, &warnings);
 	logs_say_lines("warning", &warnings);
@@ -168,13 +166,13 @@ prepare_run_dir(struct buf *faults)
 	}
 	for (i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
 		if (mkdir(folders[i], 0755) == -1 && errno != EEXIST)
-			environment_fault(
-			    faults, folders[i], "%s", strerror(errno));
+			environment_fault(faults, folders[i], "%s",
+			    strerror(errno));
 }
 
 static void
-prepare_certificate(
-    struct supervisor *v, const struct settings *s, struct buf *faults)
+prepare_certificate(struct supervisor *v, const struct settings *s,
+    struct buf *faults)
 {
 	struct buf reason;
 
@@ -307,8 +305,8 @@ check(char *const *arguments)
 		supervise_exec_check(&o, arguments);
 		(void)buf_add_text(&reason, strerror(errno));
 	}
-	(void)fprintf(
-	    stderr, "swiftdrop-entry: check: %s\n", buf_text(&reason));
+	(void)fprintf(stderr, "swiftdrop-entry: check: %s\n",
+	    buf_text(&reason));
 	buf_free(&reason);
 	return EX_OSERR;
 }

@@ -27,8 +27,8 @@ tls_install(struct certificate *c, const char *hostname, struct buf *reason)
 	days = 0;
 	buf_init(&chain, CHAIN_MAX);
 	result = c->cert_file == NULL
-	    ? certificate_make(hostname, &chain, reason)
-	    : certificate_load(c, &chain, &days, reason);
+		     ? certificate_make(hostname, &chain, reason)
+		     : certificate_load(c, &chain, &days, reason);
 	if (result == 0 && files_write(CHAIN_PATH, 0600, 0, &chain) == -1) {
 		(void)buf_addf(reason, "%s: %s", CHAIN_PATH, strerror(errno));
 		result = -1;

@@ -14,7 +14,7 @@
  * self-signed, or ends soon.  Returns 0, or -1 with the reason appended to
  * *reason; the file is then as it was.
  */
-int tls_install(
-    struct certificate *c, const char *hostname, struct buf *reason);
+int tls_install(struct certificate *c, const char *hostname,
+    struct buf *reason);
 
 #endif

@@ -29,8 +29,10 @@
 static const char *const good[] = {
 	"MYHOSTNAME=mx.example.org",
 	"RECIPIENTS=[\"a@example.org\", \"b@example.org\"]",
-	"FORWARDS={\"f@example.org\": \"x@example.net\","
-	" \"g@example.org\": [\"a@example.org\", \"y@example.net\"]}",
+	/* clang-format off */
+	("FORWARDS={\"f@example.org\": \"x@example.net\","
+	 " \"g@example.org\": [\"a@example.org\", \"y@example.net\"]}"),
+	/* clang-format on */
 	"POSTMASTER=f@example.org",
 	"SWIFTDROP_A_RECIPIENTS=a@example.org, b@example.org",
 	"SWIFTDROP_A_CONTAINER=box",
@@ -117,8 +119,7 @@ static const struct {
 	    "MYHOSTNAME: \"192.0.2.1\" is not a host name\n" },
 	{ { "MYHOSTNAME=mx.example.org." },
 	    "MYHOSTNAME: \"mx.example.org.\" must not end with a dot\n" },
-	{ { "MYDOMAIN=-x.org" },
-	    "MYDOMAIN: \"-x.org\" is not a host name\n" },
+	{ { "MYDOMAIN=-x.org" }, "MYDOMAIN: \"-x.org\" is not a host name\n" },
 	{ { "MYHOSTNAME_FILE=/x.org" },
 	    "MYHOSTNAME: is given twice, with and without _FILE; keep one of "
 	    "them\n" },
@@ -224,9 +225,8 @@ static const struct {
 	    "SWIFTDROP_SMTP_HOSTNAME: has its own variable, MYHOSTNAME\n" },
 	{ { "SWIFTDROP_SMTP_REINJECT=127.0.0.1:1" },
 	    "SWIFTDROP_SMTP_REINJECT: is set by the image\n" },
-	{ { "SWIFTDROP_A=x" },
-	    "SWIFTDROP_A: names no option, write "
-	    "SWIFTDROP_<SECTION>_<OPTION>\n" },
+	{ { "SWIFTDROP_A=x" }, "SWIFTDROP_A: names no option, write "
+			       "SWIFTDROP_<SECTION>_<OPTION>\n" },
 	{ { "SWIFTDROP_A_USER= u" },
 	    "SWIFTDROP_A_USER: has blanks or empty lines around its value\n" },
 	{ { "SWIFTDROP_A_KEY_FILE=/x" },
@@ -285,7 +285,7 @@ kubernetes_own_variables_do_no_harm(void **state)
 	(void)state;
 	load(&l, changes);
 	assert_string_equal(buf_text(&l.faults), "");
-	assert_int_equal(l.settings.environment.npostfix, 0);
+	assert_int_equal(l.settings.environment.postfix.n, 0);
 	unload(&l);
 }
 
@@ -317,16 +317,16 @@ static void
 file_gives_a_value_less_one_newline(void **state)
 {
 	static const char *const changes[] = { "SWIFTDROP_A_KEY",
-		"SWIFTDROP_A_KEY_FILE=/the/key", "POSTFIX_relayhost_FILE=/relay",
-		NULL };
+		"SWIFTDROP_A_KEY_FILE=/the/key",
+		"POSTFIX_relayhost_FILE=/relay", NULL };
 	struct loaded l;
 
 	(void)state;
 	load(&l, changes);
 	assert_string_equal(buf_text(&l.faults), "");
 	assert_string_equal(l.settings.config.accounts[0].key, "/the/key");
-	assert_string_equal(
-	    settings_parameter(&l.settings, "relayhost"), "/relay");
+	assert_string_equal(settings_parameter(&l.settings, "relayhost"),
+	    "/relay");
 	unload(&l);
 }
 
@@ -334,8 +334,8 @@ static void
 wildcards_agree_when_they_overlap(void **state)
 {
 	static const char *const changes[] = {
-		"RECIPIENTS=[\"@example.org\", \"q@example.com\"]",
-		"FORWARDS", "POSTMASTER=x@example.net",
+		"RECIPIENTS=[\"@example.org\", \"q@example.com\"]", "FORWARDS",
+		"POSTMASTER=x@example.net",
 		"SWIFTDROP_A_RECIPIENTS=@example.org",
 		"SWIFTDROP_B_RECIPIENTS=*", "SWIFTDROP_B_CONTAINER=b",
 		"SWIFTDROP_B_AUTH_VERSION=1",
@@ -364,8 +364,7 @@ static void
 texts_follow_the_settings(void **state)
 {
 	static const char *const changes[] = { "MAX_PROCESSES=7", "DEBUG=yes",
-		"MESSAGE_SIZE_LIMIT=2000000",
-		"UPSTREAM_PROXY_PROTOCOL=haproxy",
+		"MESSAGE_SIZE_LIMIT=2000000", "UPSTREAM_PROXY_PROTOCOL=haproxy",
 		"POSTFIX_recipient_delimiter=-", "POSTFIX_relayhost=[relay]",
 		"SWIFTDROP_SMTP_DEADLINE=50",
 		"SWIFTDROP_A_RECIPIENTS=a@example.org\nb@example.org", NULL };
@@ -384,11 +383,11 @@ texts_follow_the_settings(void **state)
 	assert_string_equal(buf_text(&l.faults), "");
 	assert_int_equal(postconf_main(&l.settings, main_cf, &text), 0);
 	assert_non_null(strstr(text.data, "\nrelayhost = [relay]\n") != NULL
-		? text.data
-		: strstr(text.data, "relayhost = [relay]\n"));
+			    ? text.data
+			    : strstr(text.data, "relayhost = [relay]\n"));
 	assert_null(strstr(text.data, "[other]"));
-	assert_non_null(strstr(
-	    text.data, "\nsmtpd_upstream_proxy_protocol = haproxy\n"));
+	assert_non_null(
+	    strstr(text.data, "\nsmtpd_upstream_proxy_protocol = haproxy\n"));
 	assert_non_null(strstr(text.data, "\nswiftdrop_timeout = 60s\n"));
 	assert_non_null(strstr(text.data, "\nmessage_size_limit = 3048576\n"));
 

@@ -210,7 +210,9 @@ def test_mail_of_the_largest_size_passes_and_no_larger(run, settings, box):
         client.ehlo()
         assert client.esmtp_features["size"] == "100000"
     content = mail("edge", 90000)
-    content += b"z" * (100000 - len(content) - 2) + b"\r\n"
+    content += b"z\r\n" * ((100000 - len(content)) // 3)
+    content += b"z" * (100000 - len(content))
+    content = content[:-2] + b"\r\n"
     assert send(["a@example.org"], content)[0] == 250
     assert send(["a@example.org"], content + b"more\r\n" * 1000)[0] == 552
     assert len(box.names()) == 1
@@ -273,7 +275,7 @@ def test_postmaster_is_reached_by_either_name(run, settings, elsewhere):
 def test_bounce_to_a_stored_recipient_is_stored(run, settings, box, podman,
                                                 lab_folder):
     refusing = lab.Sink(f"{lab_folder}/refusing-{box.name}",
-                        options=["-r", "rcpt"])
+                        options=["-f", "rcpt"])
     refusing.start()
     try:
         run(settings(
@@ -295,7 +297,7 @@ STRANGERS = [
     "foreign.example!x@example.org", '"x@foreign.example"@example.org',
     "@example.org:x@foreign.example", "x@[127.0.0.1]", "root@[127.0.0.1]",
     "root", "root@localhost", "x@localhost.localdomain", "x@example.com",
-    "a@sub.example.org", "double-bounce@example.org", "x@[192.0.2.1]",
+    "a@sub.example.org", "x@[192.0.2.1]",
     "a%example.org@foreign.example", "x@example.org.foreign.example"]
 
 
@@ -305,17 +307,19 @@ STRANGERS = [
     {"STARTUP_CHECK": "warn"}])
 def test_is_no_open_relay(run, settings, elsewhere, box, others):
     run(settings(**others))
-    for peer in ("127.0.0.1", "192.0.2.1"):
+    # Few of them a session: Postfix slows down those who err often.
+    tries = [(peer, sender, STRANGERS[i:i + 9])
+             for peer in ("127.0.0.1", "192.0.2.1")
+             for sender in ("someone@foreign.example", "a@example.org", "")
+             for i in range(0, len(STRANGERS), 9)]
+    for peer, sender, recipients in tries:
         with smtplib.SMTP("127.0.0.1", 25, timeout=60,
                           source_address=(peer, 0)) as client:
             client.ehlo()
-            for sender in ("someone@foreign.example", "a@example.org", ""):
-                for recipient in STRANGERS:
-                    assert client.mail(sender)[0] == 250
-                    code, text = client.docmd(f"RCPT TO:<{recipient}>")
-                    assert code in (501, 550, 553, 554), \
-                        (recipient, code, text)
-                    client.rset()
+            assert client.mail(sender)[0] == 250
+            for recipient in recipients:
+                code, text = client.docmd(f"RCPT TO:<{recipient}>")
+                assert code in (501, 550, 553, 554), (recipient, code, text)
     assert elsewhere.mails() == []
     assert box.names() == []
 
@@ -376,7 +380,7 @@ listen smtp
     finally:
         process.stop(proxy)
     assert box.only()[1]["x-object-meta-client-addr"] == "192.0.2.1"
-    assert "connect from unknown[192.0.2.1]" in container.text()
+    assert re.search(r" connect from \S+\[192\.0\.2\.1\]", container.text())
     # A client that comes past the proxy is not believed to be anybody.
     with socket.create_connection(("127.0.0.1", 25), timeout=60) as client:
         client.sendall(b"EHLO past.the.proxy\r\n")
@@ -396,8 +400,6 @@ def test_health_probe(run, settings, own_swift, box, elsewhere, proxy):
     assert container.execute("swiftdrop-entry", "health").returncode == 0
     own_swift.restore()
     assert box.names() == [] and elsewhere.mails() == []
-    container.signal("STOP")  # the entry point alone; Postfix goes on
-    container.signal("CONT")
 
 
 def test_health_probe_fails_where_mail_would(run, settings):
@@ -457,7 +459,7 @@ def test_every_fault_is_named_at_once(podman, tmp_path):
         "SWIFTDROP_A_RECIPIENTS": "b@example.org, z@example.org",
         "SWIFTDROP_A_CONTAINER": "c", "SWIFTDROP_A_AUTH_VERSION": "2",
         "SWIFTDROP_B_RECIPIENTS": "y@example.org",
-        "SWIFTDROP_B_CONTAINER": "a/b", "SWIFTDROP_C_KEY_FILE": "/nowhere",
+        "SWIFTDROP_B_RETRIES": "x", "SWIFTDROP_C_KEY_FILE": "/nowhere",
         "SWIFTDROP_SERVICE_HOST": "10.0.0.1", "SWIFTDROP_PORT": "tcp://x"})
     assert status == 78
     for name in ("MYHOSTNAME: is required", 'MYDOMAIN: "under_score.org"',
@@ -471,7 +473,7 @@ def test_every_fault_is_named_at_once(podman, tmp_path):
                  "POSTFIX_queue_directory: is set by the image",
                  "POSTFIX_myhostname: has its own variable, MYHOSTNAME",
                  "SWIFTDROP_SMTP_LOG: is set by the image",
-                 "SWIFTDROP_A_AUTH_VERSION: ", "SWIFTDROP_B_CONTAINER: ",
+                 "SWIFTDROP_A_AUTH_VERSION: ", "SWIFTDROP_B_RETRIES: ",
                  "SWIFTDROP_C_KEY_FILE: /nowhere: No such file"):
         assert f"error: {name}" in log, name
     assert "SERVICE" not in log and "PORT:" not in log
@@ -553,14 +555,17 @@ def test_forwards_in_the_spool_survive_a_restart(
         run, settings, elsewhere, tmp_path):
     spool = tmp_path / "spool"
     spool.mkdir()
+    soon = {"POSTFIX_queue_run_delay": "2s",
+            "POSTFIX_minimal_backoff_time": "1s",
+            "POSTFIX_maximal_backoff_time": "2s"}
     container = run(settings(
-        POSTFIX_relayhost=f"[127.0.0.1]:{process.free_port()}"), spool=spool)
+        POSTFIX_relayhost=f"[127.0.0.1]:{process.free_port()}", **soon),
+        spool=spool)
     assert send(["away@example.org"])[1] == "2.0.0 Ok: forwarded"
     container.await_text("status=deferred")
     container.signal()
     assert container.wait() == 0
-    run(settings(POSTFIX_queue_run_delay="2s",
-                 POSTFIX_minimal_backoff_time="1s"), spool=spool)
+    run(settings(**soon), spool=spool)
     mails = eventually(elsewhere.mails, 60)
     assert len(mails) == 1 and b"jane@elsewhere.example" in mails[0]
 
