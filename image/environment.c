@@ -56,9 +56,9 @@ static int take_swiftdrop(struct reader *r, const char *name,
 static int resolve(struct reader *r, const char *name, const char *value,
     bool is_file, char **resolved);
 static const char *check(const struct buf *text);
-static int add_pair(struct reader *r, struct pairs *pairs, struct pair *pair);
+static int add_pair(struct reader *r, struct pairs *pairs,
+    const struct pair *pair);
 static bool has_suffix(const char *text, size_t len, const char *suffix);
-static void free_pairs(struct pairs *pairs);
 
 int
 environment_load(struct environment *e, char *const *environment,
@@ -170,7 +170,8 @@ take_postfix(struct reader *r, const char *name, const char *value)
 	result = -1;
 	if (pair.name != NULL &&
 	    resolve(r, name, value, is_file, &pair.value) == 0)
-		result = add_pair(r, &r->environment->postfix, &pair);
+		result = add_pair(r, &r->environment->postfix, pair.name,
+		    pair.value);
 	free(pair.name);
 	free(pair.value);
 	return result;
@@ -196,7 +197,8 @@ take_swiftdrop(struct reader *r, const char *name, const char *value)
 	result = -1;
 	if (pair.name != NULL &&
 	    resolve(r, name, value, is_file, &pair.value) == 0)
-		result = add_pair(r, &r->environment->swiftdrop, &pair);
+		result = add_pair(r, &r->environment->swiftdrop, pair.name,
+		    pair.value);
 	free(pair.name);
 	free(pair.value);
 	return result;
@@ -250,28 +252,15 @@ check(const struct buf *text)
 	return NULL;
 }
 
-/* Appends *pair, which is then empty; not when its name is there already. */
+/* Appends a copy of both, but for a name that is there already. */
 static int
-add_pair(struct reader *r, struct pairs *pairs, struct pair *pair)
+add_pair(struct reader *r, struct pairs *pairs, const struct pair *pair)
 {
-	struct pair *items;
-	size_t i;
-
-	for (i = 0; i < pairs->n; i++) {
-		if (strcasecmp(pairs->items[i].name, pair->name) != 0)
-			continue;
-		environment_fault(r->faults, pair->name,
-		    "is given twice, with and without _FILE or in two "
-		    "spellings; keep one of them");
-		return 0;
-	}
-	items = reallocarray(pairs->items, pairs->n + 1, sizeof(*items));
-	if (items == NULL)
-		return -1;
-	pairs->items = items;
-	/* The caller's texts become the list's. */
-	items[pairs->n++] = *pair;
-	*pair = (struct pair){ NULL, NULL };
+	if (!pairs_have(pairs, pair->name))
+		return pairs_add(pairs, pair->name, pair->value);
+	environment_fault(r->faults, pair->name,
+	    "is given twice, with and without _FILE or in two "
+	    "spellings; keep one of them");
 	return 0;
 }
 
@@ -314,23 +303,8 @@ environment_free(struct environment *e)
 
 	for (i = 0; i < VAR_COUNT; i++)
 		free(e->values[i]);
-	free_pairs(&e->postfix);
-	free_pairs(&e->swiftdrop);
-}
-
-static void
-free_pairs(struct pairs *pairs)
-{
-	size_t i;
-
-	for (i = 0; i < pairs->n; i++) {
-		free(pairs->items[i].name);
-		explicit_bzero(pairs->items[i].value,
-		    strlen(pairs->items[i].value));
-		free(pairs->items[i].value);
-	}
-	free(pairs->items);
-	*pairs = (struct pairs){ .items = NULL };
+	pairs_free(&e->postfix);
+	pairs_free(&e->swiftdrop);
 }
 
 const char *

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "buf.h"
+#include "list.h"
 
 /* The variables with a name of their own; the order is that of names[]. */
 enum variable {
@@ -26,16 +27,6 @@ enum variable {
 	VAR_STARTUP_CHECK,
 	VAR_DRAIN_TIMEOUT,
 	VAR_COUNT
-};
-
-struct pair {
-	char *name;  /* owned */
-	char *value; /* owned */
-};
-
-struct pairs {
-	struct pair *items; /* owned */
-	size_t n;
 };
 
 struct environment {

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "list.h"
 
@@ -73,4 +74,50 @@ list_free(struct list *l)
 	}
 	free(l->items);
 	*l = (struct list){ .items = NULL };
+}
+
+int
+pairs_add(struct pairs *p, const char *name, const char *value)
+{
+	struct pair *items;
+
+	items = reallocarray(p->items, p->n + 1, sizeof(*items));
+	if (items == NULL)
+		return -1;
+	p->items = items;
+	items[p->n].name = strdup(name);
+	if (items[p->n].name == NULL)
+		return -1;
+	items[p->n].value = strdup(value);
+	if (items[p->n].value == NULL) {
+		free(items[p->n].name);
+		return -1;
+	}
+	p->n++;
+	return 0;
+}
+
+bool
+pairs_have(const struct pairs *p, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < p->n; i++)
+		if (strcasecmp(p->items[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+void
+pairs_free(struct pairs *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->n; i++) {
+		free(p->items[i].name);
+		explicit_bzero(p->items[i].value, strlen(p->items[i].value));
+		free(p->items[i].value);
+	}
+	free(p->items);
+	*p = (struct pairs){ .items = NULL };
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A list of texts.
+ * A list of texts, and one of names with values.
  */
 #ifndef LIST_H
 #define LIST_H
@@ -27,5 +27,24 @@ bool list_has(const struct list *l, const char *text);
 
 /* Wipes and frees all; the list is empty and may be used again. */
 void list_free(struct list *l);
+
+struct pair {
+	char *name;  /* owned */
+	char *value; /* owned */
+};
+
+struct pairs {
+	struct pair *items; /* owned; NULL while empty */
+	size_t n;
+};
+
+/* Appends a copy of both.  Returns 0, or -1 with errno ENOMEM. */
+int pairs_add(struct pairs *p, const char *name, const char *value);
+
+/* Whether a name is there, in upper or lower case. */
+bool pairs_have(const struct pairs *p, const char *name);
+
+/* Wipes and frees all; the list is empty and may be used again. */
+void pairs_free(struct pairs *p);
 
 #endif
