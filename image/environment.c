@@ -170,8 +170,7 @@ take_postfix(struct reader *r, const char *name, const char *value)
 	result = -1;
 	if (pair.name != NULL &&
 	    resolve(r, name, value, is_file, &pair.value) == 0)
-		result = add_pair(r, &r->environment->postfix, pair.name,
-		    pair.value);
+		result = add_pair(r, &r->environment->postfix, &pair);
 	free(pair.name);
 	free(pair.value);
 	return result;
@@ -197,8 +196,7 @@ take_swiftdrop(struct reader *r, const char *name, const char *value)
 	result = -1;
 	if (pair.name != NULL &&
 	    resolve(r, name, value, is_file, &pair.value) == 0)
-		result = add_pair(r, &r->environment->swiftdrop, pair.name,
-		    pair.value);
+		result = add_pair(r, &r->environment->swiftdrop, &pair);
 	free(pair.name);
 	free(pair.value);
 	return result;

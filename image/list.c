@@ -79,21 +79,18 @@ list_free(struct list *l)
 int
 pairs_add(struct pairs *p, const char *name, const char *value)
 {
+	struct pair pair = { strdup(name), strdup(value) };
 	struct pair *items;
 
 	items = reallocarray(p->items, p->n + 1, sizeof(*items));
-	if (items == NULL)
-		return -1;
-	p->items = items;
-	items[p->n].name = strdup(name);
-	if (items[p->n].name == NULL)
-		return -1;
-	items[p->n].value = strdup(value);
-	if (items[p->n].value == NULL) {
-		free(items[p->n].name);
+	if (items != NULL)
+		p->items = items;
+	if (items == NULL || pair.name == NULL || pair.value == NULL) {
+		free(pair.name);
+		free(pair.value);
 		return -1;
 	}
-	p->n++;
+	items[p->n++] = pair;
 	return 0;
 }
 
