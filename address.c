@@ -12,13 +12,15 @@
 
 #include "banned.h"
 
-/* What ends an unquoted local part or may not stand in it (RFC 5322 3.2.3). */
-#define LOCAL_SPECIALS " ()<>[]:;@\\,\""
+/* What may not stand unquoted in a local part; Postfix allows the colon. */
+#define LOCAL_SPECIALS " ()<>[];,"
 
-static int parse_local(
-    struct address *a, const char *text, size_t len, size_t *used);
-static int parse_quoted(
-    struct address *a, const char *text, size_t len, size_t *used);
+static int parse_local(struct address *a, const char *text, size_t len,
+    size_t *used);
+static int local_octet(struct address *a, const char *text, size_t len,
+    size_t *at, bool *quoted);
+static int split_local(struct address *a);
+static size_t skip_blanks(const char *text, size_t len, size_t at);
 static int parse_literal(struct buf *domain, const char *text, size_t len);
 static bool is_label(char c);
 static bool is_control(char c);
@@ -27,7 +29,7 @@ static size_t utf8_length(const unsigned char *s, size_t len);
 void
 address_init(struct address *a)
 {
-	*a = (struct address) { .has_domain = false };
+	*a = (struct address){ .has_domain = false };
 	buf_init(&a->local, ADDRESS_MAX);
 	buf_init(&a->domain, ADDRESS_MAX);
 }
@@ -55,64 +57,97 @@ address_parse(struct address *a, const char *text, size_t len)
 	for (i = 0; i < len; i++)
 		if ((text[i] & 0x80) != 0)
 			a->utf8 = true;
-	if (len > 0 && text[0] == '"') {
-		if (parse_quoted(a, text, len, &used) == -1)
-			return -1;
-	} else if (parse_local(a, text, len, &used) == -1) {
+	if (parse_local(a, text, len, &used) == -1)
 		return -1;
-	}
 	if (used == len)
-		return 0;
-	if (text[used] != '@') {
-		errno = EINVAL;
-		return -1;
-	}
+		return split_local(a);
 	a->has_domain = true;
-	return address_domain(&a->domain, text + used + 1, len - used - 1);
+	used = skip_blanks(text, len, used + 1);
+	return address_domain(&a->domain, text + used, len - used);
 }
 
+/*
+ * Words with or without quotes, RFC 5321 section 4.1.2: what they mean goes
+ * to a->local, and where the '@' is, or the end, to *used.
+ */
 static int
 parse_local(struct address *a, const char *text, size_t len, size_t *used)
 {
-	size_t i;
+	size_t i, after;
+	bool quoted;
 
-	for (i = 0; i < len && text[i] != '@'; i++) {
-		if (is_control(text[i]) ||
-		    strchr(LOCAL_SPECIALS, text[i]) != NULL) {
-			errno = EINVAL;
+	quoted = false;
+	for (i = 0; i < len && (quoted || text[i] != '@'); i++) {
+		/* Postfix does not mind a blank before the '@'. */
+		after = quoted ? i : skip_blanks(text, len, i);
+		if (after > i && after < len && text[after] == '@')
+			i = after - 1;
+		else if (local_octet(a, text, len, &i, &quoted) == -1)
 			return -1;
-		}
 	}
-	if (i == 0) {
+	if (quoted || a->local.len == 0) {
 		errno = EINVAL;
 		return -1;
 	}
 	*used = i;
-	return buf_add(&a->local, text, i);
+	return 0;
 }
-
-/* Quoted-string, RFC 5321 section 4.1.2: what it quotes goes to a->local. */
+/* Takes the octet at *at, two of them when the first one is a backslash. */
 static int
-parse_quoted(struct address *a, const char *text, size_t len, size_t *used)
+local_octet(struct address *a, const char *text, size_t len, size_t *at,
+    bool *quoted)
 {
-	size_t i;
+	char before, c;
 
-	for (i = 1; i < len && text[i] != '"'; i++) {
-		if (text[i] == '\\' && i + 1 < len)
-			i++;
-		if (is_control(text[i])) {
-			errno = EINVAL;
-			return -1;
-		}
-		if (buf_add_octet(&a->local, text[i]) == -1)
-			return -1;
-	}
-	if (i >= len) {
+	before = *at > 0 ? text[*at - 1] : '.';
+	c = text[*at];
+	if (c == '"') {
+		/* A quoted word ends at a dot, the '@' or the end. */
+		*quoted = !*quoted;
+		if (*quoted ? before == '.'
+			    : *at + 1 == len ||
+				  strchr(".@ ", text[*at + 1]) != NULL)
+			return 0;
 		errno = EINVAL;
 		return -1;
 	}
-	*used = i + 1;
+	if (c == '\\' && *at + 1 < len)
+		c = text[++*at];
+	else if (!*quoted && strchr(LOCAL_SPECIALS "\\", c) != NULL)
+		c = '\0';
+	if (is_control(c) && (c != '\t' || !*quoted)) {
+		errno = EINVAL;
+		return -1;
+	}
+	return buf_add_octet(&a->local, c);
+}
+
+/* A quoted string that is all of an address is, to Postfix, what it quotes. */
+static int
+split_local(struct address *a)
+{
+	const char *at;
+	size_t len;
+
+	at = memrchr(buf_text(&a->local), '@', a->local.len);
+	if (at == NULL)
+		return 0;
+	len = (size_t)(at - buf_text(&a->local));
+	a->has_domain = true;
+	errno = EINVAL;
+	if (len == 0 ||
+	    address_domain(&a->domain, at + 1, a->local.len - len - 1) == -1)
+		return -1;
+	buf_cut(&a->local, len);
 	return 0;
+}
+
+static size_t
+skip_blanks(const char *text, size_t len, size_t at)
+{
+	while (at < len && text[at] == ' ')
+		at++;
+	return at;
 }
 
 int
@@ -148,7 +183,7 @@ is_label(char c)
 	static const char set[] = "abcdefghijklmnopqrstuvwxyz0123456789-_";
 
 	return (c & 0x80) != 0 ||
-	    memchr(set, ascii_lower(c), sizeof(set) - 1) != NULL;
+	       memchr(set, ascii_lower(c), sizeof(set) - 1) != NULL;
 }
 
 /* An address literal, kept with its brackets; RFC 5321 section 4.1.3. */
@@ -176,18 +211,18 @@ parse_literal(struct buf *domain, const char *text, size_t len)
 }
 
 size_t
-address_span(const char *text, size_t len)
+address_span(const char *text, size_t len, bool brackets)
 {
 	size_t i;
 	bool quoted;
 
 	quoted = false;
 	for (i = 0; i < len; i++) {
-		if (quoted && text[i] == '\\' && i + 1 < len)
+		if (text[i] == '\\' && i + 1 < len)
 			i++;
 		else if (text[i] == '"')
 			quoted = !quoted;
-		else if (!quoted && (text[i] == ' ' || text[i] == '>'))
+		else if (!quoted && text[i] == (brackets ? '>' : ' '))
 			break;
 	}
 	return i;

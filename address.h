@@ -40,10 +40,11 @@ int address_parse(struct address *a, const char *text, size_t len);
 int address_domain(struct buf *domain, const char *text, size_t len);
 
 /*
- * The octets of the mailbox at the start of text: up to a blank, '>' or the
- * end, those inside a quoted string not counted.
+ * The octets of the mailbox at the start of text: up to '>' when it stands in
+ * brackets, else up to a blank, or the end; those inside a quoted string not
+ * counted.
  */
-size_t address_span(const char *text, size_t len);
+size_t address_span(const char *text, size_t len, bool brackets);
 
 /*
  * Appends the form for comparison to *key: the local part without quotes and

@@ -22,7 +22,7 @@ static int buf_grow(struct buf *b, size_t more);
 void
 buf_init(struct buf *b, size_t max)
 {
-	*b = (struct buf) { .max = max };
+	*b = (struct buf){ .max = max };
 }
 
 void

@@ -24,16 +24,16 @@
 
 static int choose(const struct config *config, char *const *addresses, int n,
     bool *chosen);
-static int try_accounts(
-    const struct config *config, bool write, const bool *chosen);
+static int try_accounts(const struct config *config, bool write,
+    const bool *chosen);
 static bool try_account(struct swift *swift, const struct config *config,
     const struct account *a, bool write);
-static int make_probe(
-    const struct config *config, struct message *m, struct swift_object *o);
+static int make_probe(const struct config *config, struct message *m,
+    struct swift_object *o);
 
 int
-check_run(
-    const struct config *config, bool write, char *const *addresses, int n)
+check_run(const struct config *config, bool write, char *const *addresses,
+    int n)
 {
 	bool *chosen;
 	int status, worst;
@@ -50,8 +50,7 @@ check_run(
 	status = try_accounts(config, write, chosen);
 	free(chosen);
 	if (message_try_spool(config->smtp.spool_directory) == -1) {
-		(void)fprintf(stderr,
-		    "swiftdrop: spool_directory %s: %s\n",
+		(void)fprintf(stderr, "swiftdrop: spool_directory %s: %s\n",
 		    config->smtp.spool_directory, strerror(errno));
 		status = EX_UNAVAILABLE;
 	}
@@ -60,8 +59,7 @@ check_run(
 
 /* Marks the accounts to try; EX_DATAERR when an address has none. */
 static int
-choose(const struct config *config, char *const *addresses, int n,
-    bool *chosen)
+choose(const struct config *config, char *const *addresses, int n, bool *chosen)
 {
 	struct address a;
 	ptrdiff_t account;
@@ -123,17 +121,17 @@ try_account(struct swift *swift, const struct config *config,
 	if (make_probe(config, &m, &probe) == -1)
 		(void)buf_add_text(&result.reason, strerror(errno));
 	else
-		(void)swift_check(swift, a, write ? &probe : NULL,
-		    deadline_ms, &result, &warnings);
+		(void)swift_check(swift, a, write ? &probe : NULL, deadline_ms,
+		    &result, &warnings);
 	if (result.outcome == SWIFT_STORED)
-		(void)printf("%s: ok, container=%s%s\n", a->name,
-		    a->container, buf_text(&warnings));
+		(void)printf("%s: ok, container=%s%s\n", a->name, a->container,
+		    buf_text(&warnings));
 	else
-		(void)printf(
-		    "%s: failed, container=%s, request=%s, status=%ld, "
-		    "reason=\"%s\"\n",
-		    a->name, a->container, buf_text(&result.request),
-		    result.status, buf_text(&result.reason));
+		(void)
+		    printf("%s: failed, container=%s, request=%s, status=%ld, "
+			   "reason=\"%s\"\n",
+			a->name, a->container, buf_text(&result.request),
+			result.status, buf_text(&result.reason));
 	(void)fflush(stdout);
 	message_close(&m);
 	buf_free(&probe.name);
@@ -144,8 +142,8 @@ try_account(struct swift *swift, const struct config *config,
 
 /* An object that readers skip, for its name begins with a dot. */
 static int
-make_probe(
-    const struct config *config, struct message *m, struct swift_object *o)
+make_probe(const struct config *config, struct message *m,
+    struct swift_object *o)
 {
 	static const char text[] = "Subject: swiftdrop check\r\n\r\n";
 	uint64_t random;

@@ -30,9 +30,9 @@ enum {
 	KEYS_MAX = 48
 };
 
-#define SECONDS_MAX (366LL * 86400)    /* no timer here needs more */
-#define OBJECT_MAX 5368709122LL        /* Swift's max_file_size */
-#define DELETE_AFTER_MAX 3155760000LL  /* a hundred years */
+#define SECONDS_MAX         (366LL * 86400) /* no timer here needs more */
+#define OBJECT_MAX          5368709122LL    /* Swift's max_file_size */
+#define DELETE_AFTER_MAX    3155760000LL    /* a hundred years */
 #define MEMBER(type, field) offsetof(struct type, field)
 
 enum key_type {
@@ -44,11 +44,11 @@ enum key_type {
 };
 
 enum key_flag {
-	KEY_SECRET = 1 << 0,   /* has an X_file; printed as *** */
-	KEY_EMPTY = 1 << 1,    /* an empty value is a value */
-	KEY_LINES = 1 << 2,    /* may have line breaks */
-	KEY_OWN = 1 << 3,      /* is not inherited */
-	KEY_USERINFO = 1 << 4  /* a URL whose user part is printed as *** */
+	KEY_SECRET = 1 << 0,  /* has an X_file; printed as *** */
+	KEY_EMPTY = 1 << 1,   /* an empty value is a value */
+	KEY_LINES = 1 << 2,   /* may have line breaks */
+	KEY_OWN = 1 << 3,     /* is not inherited */
+	KEY_USERINFO = 1 << 4 /* a URL whose user part is printed as *** */
 };
 
 /* One row for each key; the same table reads, checks and prints. */
@@ -142,11 +142,11 @@ struct section {
 };
 
 struct loader {
-	struct config *config; /* borrowed */
-	const char *path;      /* borrowed */
-	struct buf *error;     /* borrowed */
-	struct buf text;       /* owned; of the file */
-	struct ini ini;        /* owned */
+	struct config *config;    /* borrowed */
+	const char *path;         /* borrowed */
+	struct buf *error;        /* borrowed */
+	struct buf text;          /* owned; of the file */
+	struct ini ini;           /* owned */
 	struct section *sections; /* owned; [SMTP] and [DEFAULT] come first */
 	size_t nsections;
 	bool has_file;
@@ -163,38 +163,40 @@ enum {
 
 static int load(struct loader *l);
 static int read_file(struct loader *l);
-static int slurp(
-    const char *path, size_t max, struct buf *text, struct stat *st);
+static int slurp(const char *path, size_t max, struct buf *text,
+    struct stat *st);
 static int take_file(struct loader *l);
 static int take_entry(struct loader *l, const struct ini_entry *entry);
 static int take_environment(struct loader *l);
 static int take_variable(struct loader *l, const char *variable);
 static bool is_ours(const char *variable);
 static int compare_text(const void *a, const void *b);
-static struct section *find_section(
-    struct loader *l, const char *name, size_t len);
-static struct section *add_section(
-    struct loader *l, const char *name, size_t len);
+static struct section *find_section(struct loader *l, const char *name,
+    size_t len);
+static struct section *add_section(struct loader *l, const char *name,
+    size_t len);
 static const struct key *find_key(const struct loader *l,
     const struct section *s, const char *name, bool *is_file);
-static const struct key *keys_of(
-    const struct loader *l, const struct section *s, size_t *n);
+static const struct key *keys_of(const struct loader *l,
+    const struct section *s, size_t *n);
 static int put(struct loader *l, struct section *s, const char *name,
     const struct setting *value);
 static int fault(struct loader *l, const struct section *s, const char *key,
     const struct setting *where, const char *reason);
+static int warn_unknown(struct loader *l, const struct section *s,
+    const char *name, const struct setting *where_set);
 static void warn(struct loader *l, const char *subject, const char *reason);
 static int resolve(struct loader *l, const struct section *s, void *target);
-static const struct setting *effective(
-    const struct loader *l, const struct section *s, size_t i);
+static const struct setting *effective(const struct loader *l,
+    const struct section *s, size_t i);
 static int convert(struct loader *l, const struct section *s,
     const struct key *key, const struct setting *setting, void *target);
-static const char *convert_text(
-    const struct key *key, const char *value, char *member);
+static const char *convert_text(const struct key *key, const char *value,
+    char *member);
 static const char *check_text(const struct key *key, const char *value);
 static const char *check_url(const char *value);
-static const char *convert_number(
-    const struct key *key, const char *value, int64_t *number);
+static const char *convert_number(const struct key *key, const char *value,
+    int64_t *number);
 static const char *convert_bool(const char *value, bool *flag);
 static int read_secret(struct loader *l, const struct section *s,
     const struct key *key, const struct setting *setting, struct buf *secret);
@@ -205,23 +207,27 @@ static int finish_smtp(struct loader *l);
 static const struct setting *setting_of(const struct section *s,
     const struct key *keys, size_t n, const char *name);
 static int finish_accounts(struct loader *l);
-static int finish_account(
-    struct loader *l, const struct section *s, struct account *a);
+static int finish_account(struct loader *l, const struct section *s,
+    struct account *a);
 static bool has_recipients(const struct section *s);
 static size_t section_at(const struct loader *l, size_t n);
 static void settle_inherited(const struct section *s, struct account *a);
 static void wipe_text(char **text);
-static int check_account(
-    struct loader *l, const struct section *s, struct account *a);
-static int take_claims(
-    struct loader *l, const struct section *s, size_t account);
+static int check_account(struct loader *l, const struct section *s,
+    struct account *a);
+static int take_claims(struct loader *l, const struct section *s,
+    size_t account);
+static const struct setting *set_at(const struct loader *l,
+    const struct section *s, const char *name);
 static const char *missing_key(const struct account *a);
 static int default_text(char **member, const char *value);
 static void free_keys(const struct key *keys, size_t n, void *target);
 static int print_keys(const struct key *keys, size_t n, const void *target,
     const void *inherited, struct buf *out);
-static int print_text(
-    const struct key *key, const char *text, struct buf *out);
+static bool is_set(const struct key *key, const void *target);
+static int print_key(const struct key *key, const void *target,
+    struct buf *out);
+static int print_text(const struct key *key, const char *text, struct buf *out);
 
 int
 config_load(struct config *c, const char *path, struct buf *error)
@@ -230,7 +236,7 @@ config_load(struct config *c, const char *path, struct buf *error)
 	size_t i;
 	int result;
 
-	*c = (struct config) { .accounts = NULL };
+	*c = (struct config){ .accounts = NULL };
 	buf_init(&c->warnings, FILE_MAX);
 	buf_init(&l.text, FILE_MAX);
 	result = load(&l);
@@ -342,8 +348,8 @@ take_entry(struct loader *l, const struct ini_entry *entry)
 
 	name = l->ini.sections[entry->section].name;
 	setting.value = entry->value == NULL ? "" : entry->value;
-	return put(
-	    l, find_section(l, name, strlen(name)), entry->key, &setting);
+	return put(l, find_section(l, name, strlen(name)), entry->key,
+	    &setting);
 }
 
 /* In the order of their names, so that nothing depends on environ(7)'s. */
@@ -378,8 +384,8 @@ static bool
 is_ours(const char *variable)
 {
 	return strncmp(variable, "SWIFTDROP_", 10) == 0 &&
-	    strncmp(variable, "SWIFTDROP_SERVICE_", 18) != 0 &&
-	    strncmp(variable, "SWIFTDROP_PORT", 14) != 0;
+	       strncmp(variable, "SWIFTDROP_SERVICE_", 18) != 0 &&
+	       strncmp(variable, "SWIFTDROP_PORT", 14) != 0;
 }
 
 static int
@@ -403,14 +409,15 @@ take_variable(struct loader *l, const char *variable)
 	option = name + len + 1;
 	if (len == 0 || len >= sizeof(upper) || name[len] != '_' ||
 	    *option == '=' || strcspn(option, "=") >= sizeof(lower)) {
-		warn(l, variable, "names no option, write "
-				  "SWIFTDROP_<SECTION>_<OPTION>");
+		warn(l, variable,
+		    "names no option, write "
+		    "SWIFTDROP_<SECTION>_<OPTION>");
 		return 0;
 	}
 	for (i = 0; i < len; i++)
 		upper[i] = name[i] >= 'a' && name[i] <= 'z'
-		    ? (char)(name[i] - 'a' + 'A')
-		    : name[i];
+			       ? (char)(name[i] - 'a' + 'A')
+			       : name[i];
 	s = find_section(l, upper, len);
 	len = strcspn(option, "=");
 	for (i = 0; i < len; i++)
@@ -419,8 +426,8 @@ take_variable(struct loader *l, const char *variable)
 	setting.value = option + len + (option[len] == '=' ? 1 : 0);
 	if (s == NULL)
 		return fault(l, NULL, NULL, &setting, strerror(errno));
-	if (text_has_control(s->name) || !utf8_is_valid(setting.value,
-	    strlen(setting.value)))
+	if (text_has_control(s->name) ||
+	    !utf8_is_valid(setting.value, strlen(setting.value)))
 		return fault(l, s, lower, &setting, "is not text in UTF-8");
 	l->has_variables = true;
 	return put(l, s, lower, &setting);
@@ -444,13 +451,12 @@ add_section(struct loader *l, const char *name, size_t len)
 {
 	struct section *sections;
 
-	sections = reallocarray(
-	    l->sections, l->nsections + 1, sizeof(l->sections[0]));
+	sections =
+	    reallocarray(l->sections, l->nsections + 1, sizeof(l->sections[0]));
 	if (sections == NULL)
 		return NULL;
 	l->sections = sections;
-	sections[l->nsections] =
-	    (struct section) { .name = strndup(name, len) };
+	sections[l->nsections] = (struct section){ .name = strndup(name, len) };
 	if (sections[l->nsections].name == NULL)
 		return NULL;
 	return &sections[l->nsections++];
@@ -481,7 +487,7 @@ find_key(const struct loader *l, const struct section *s, const char *name,
 		if (strncmp(keys[i].name, name, len) != 0)
 			continue;
 		*is_file = (keys[i].flags & KEY_SECRET) != 0 &&
-		    strcmp(name + len, "_file") == 0;
+			   strcmp(name + len, "_file") == 0;
 		if (name[len] == '\0' || *is_file)
 			return &keys[i];
 	}
@@ -501,8 +507,7 @@ put(struct loader *l, struct section *s, const char *name,
 	key = find_key(l, s, name, &is_file);
 	if (key == NULL && strncmp(name, "os_options_", 11) == 0 &&
 	    s != &l->sections[SECTION_SMTP]) {
-		warn(l, name, "is an option that is not known and not used");
-		return 0;
+		return warn_unknown(l, s, name, value);
 	}
 	if (key == NULL)
 		return fault(l, s, name, value, "unknown key");
@@ -544,6 +549,23 @@ fault(struct loader *l, const struct section *s, const char *key,
 		(void)buf_addf(l->error, "%s: ", key);
 	(void)buf_add_text(l->error, reason);
 	return -1;
+}
+
+/* swiftclient may know more of them than we do. */
+static int
+warn_unknown(struct loader *l, const struct section *s, const char *name,
+    const struct setting *where_set)
+{
+	struct buf *error, text;
+
+	buf_init(&text, 4096);
+	error = l->error;
+	l->error = &text;
+	(void)fault(l, s, name, where_set, "unknown option, not used");
+	l->error = error;
+	(void)buf_addf(&l->config->warnings, "%s\n", buf_text(&text));
+	buf_free(&text);
+	return 0;
 }
 
 static void
@@ -607,8 +629,7 @@ convert(struct loader *l, const struct section *s, const struct key *key,
 		value = buf_text(&secret);
 	}
 	/* Empty is the same as not set, but where it is a value. */
-	if (*value == '\0' &&
-	    (!setting->set || (key->flags & KEY_EMPTY) == 0))
+	if (*value == '\0' && (!setting->set || (key->flags & KEY_EMPTY) == 0))
 		value = key->standard;
 	member = (char *)target + key->offset;
 	if (result == 0 && value != NULL) {
@@ -631,14 +652,13 @@ convert_text(const struct key *key, const char *value, char *member)
 	if (reason != NULL)
 		return reason;
 	if (key->type == KEY_NUMBER)
-		return convert_number(
-		    key, value, (int64_t *)(void *)member);
+		return convert_number(key, value, (int64_t *)(void *)member);
 	if (key->type == KEY_BOOL)
 		return convert_bool(value, (bool *)(void *)member);
 	copy = strdup(value);
 	if (copy == NULL)
 		return strerror(errno);
-	memcpy(member, &copy, sizeof(copy));
+	*(char **)(void *)member = copy;
 	return NULL;
 }
 
@@ -705,11 +725,9 @@ convert_bool(const char *value, bool *flag)
 	static const struct {
 		const char *word;
 		bool flag;
-	} words[] = {
-		{ "yes", true }, { "true", true }, { "on", true },
+	} words[] = { { "yes", true }, { "true", true }, { "on", true },
 		{ "1", true }, { "no", false }, { "false", false },
-		{ "off", false }, { "0", false }
-	};
+		{ "off", false }, { "0", false } };
 	size_t i;
 
 	for (i = 0; i < COUNT(words); i++) {
@@ -738,8 +756,8 @@ read_secret(struct loader *l, const struct section *s, const struct key *key,
 	if (setting->value[0] != '/' && folder != NULL && *folder != '\0')
 		result = buf_addf(&path, "%s/", folder);
 	else if (setting->value[0] != '/' && slash != NULL)
-		result = buf_addf(
-		    &path, "%.*s/", (int)(slash - l->path), l->path);
+		result =
+		    buf_addf(&path, "%.*s/", (int)(slash - l->path), l->path);
 	if (result == 0)
 		result = buf_add_text(&path, setting->value);
 	if (result == 0)
@@ -857,8 +875,7 @@ finish_accounts(struct loader *l)
 	for (n = 0; n < l->nsections; n++) {
 		i = section_at(l, n);
 		if (i == SECTION_SMTP ||
-		    (i == SECTION_DEFAULT &&
-			!has_recipients(&l->sections[i])))
+		    (i == SECTION_DEFAULT && !has_recipients(&l->sections[i])))
 			continue;
 		a = &c->accounts[c->naccounts++];
 		if (finish_account(l, &l->sections[i], a) == -1)
@@ -917,9 +934,9 @@ finish_account(struct loader *l, const struct section *s, struct account *a)
 	a->name = strdup(s->name);
 	if (a->name == NULL)
 		return fault(l, s, NULL, NULL, strerror(errno));
-	a->auth_version = a->auth_version_text[0] == '3' ? AUTH_KEYSTONE
-	    : a->auth_version_text[0] == '1'             ? AUTH_V1
-							 : AUTH_TEMPURL;
+	a->auth_version = a->auth_version_text[0] == '3'   ? AUTH_KEYSTONE
+			  : a->auth_version_text[0] == '1' ? AUTH_V1
+							   : AUTH_TEMPURL;
 	settle_inherited(s, a);
 	missing = missing_key(a);
 	if (missing != NULL)
@@ -939,10 +956,9 @@ settle_inherited(const struct section *s, struct account *a)
 {
 	const struct setting *key, *query;
 
-	key = setting_of(
-	    s, account_keys, COUNT(account_keys), "temp_url_key");
-	query = setting_of(
-	    s, account_keys, COUNT(account_keys), "temp_url_query");
+	key = setting_of(s, account_keys, COUNT(account_keys), "temp_url_key");
+	query =
+	    setting_of(s, account_keys, COUNT(account_keys), "temp_url_query");
 	if (a->temp_url_key == NULL || a->temp_url_query == NULL ||
 	    (key == NULL) == (query == NULL))
 		return;
@@ -971,22 +987,34 @@ missing_key(const struct account *a)
 		if (a->storage_url == NULL)
 			return "storage_url";
 		return a->temp_url_key == NULL && a->temp_url_query == NULL
-		    ? "temp_url_key or temp_url_query"
-		    : NULL;
+			   ? "temp_url_key or temp_url_query"
+			   : NULL;
 	}
 	if (a->authurl == NULL)
 		return "authurl";
 	if (a->auth_version == AUTH_KEYSTONE &&
 	    a->application_credential_id != NULL)
 		return a->application_credential_secret == NULL
-		    ? "os_options_application_credential_secret"
-		    : NULL;
+			   ? "os_options_application_credential_secret"
+			   : NULL;
 	if (a->user == NULL &&
 	    (a->auth_version == AUTH_V1 || a->user_id == NULL))
 		return a->auth_version == AUTH_V1
-		    ? "user"
-		    : "user (or os_options_application_credential_id)";
+			   ? "user"
+			   : "user (or os_options_application_credential_id)";
 	return a->key == NULL ? "key" : NULL;
+}
+
+/* Where an account's key was set, in its section or in [DEFAULT]. */
+static const struct setting *
+set_at(const struct loader *l, const struct section *s, const char *name)
+{
+	const struct key *key;
+	bool is_file;
+
+	key = find_key(l, s, name, &is_file);
+	return key == NULL ? NULL
+			   : effective(l, s, (size_t)(key - account_keys));
 }
 
 static int
@@ -995,18 +1023,19 @@ check_account(struct loader *l, const struct section *s, struct account *a)
 	if (strchr(a->container, '/') != NULL ||
 	    strlen(a->container) > CONTAINER_MAX ||
 	    strcmp(a->container, ".") == 0 || strcmp(a->container, "..") == 0)
-		return fault(l, s, "container", NULL,
+		return fault(l, s, "container", set_at(l, s, "container"),
 		    "must be a container's name, without / and of at most "
 		    "256 octets");
 	if (strlen(a->prefix) > PREFIX_MAX)
-		return fault(l, s, "prefix", NULL,
+		return fault(l, s, "prefix", set_at(l, s, "prefix"),
 		    "must have at most 512 octets");
 	if (a->temp_url_key != NULL && a->temp_url_query != NULL)
-		return fault(l, s, "temp_url_query", NULL,
+		return fault(l, s, "temp_url_query",
+		    set_at(l, s, "temp_url_query"),
 		    "stands beside temp_url_key; keep one of them");
 	if (a->auth_version == AUTH_KEYSTONE) {
 		if (strstr(a->authurl, "/v2.0") != NULL)
-			return fault(l, s, "authurl", NULL,
+			return fault(l, s, "authurl", set_at(l, s, "authurl"),
 			    "is of Keystone v2, which no longer exists; "
 			    "write .../v3");
 	}
@@ -1038,8 +1067,7 @@ config_free(struct config *c)
 
 	free_keys(smtp_keys, COUNT(smtp_keys), &c->smtp);
 	for (i = 0; i < c->naccounts; i++) {
-		free_keys(
-		    account_keys, COUNT(account_keys), &c->accounts[i]);
+		free_keys(account_keys, COUNT(account_keys), &c->accounts[i]);
 		free(c->accounts[i].name);
 	}
 	free(c->accounts);
@@ -1047,14 +1075,14 @@ config_free(struct config *c)
 		free(c->claims[i].key);
 	free(c->claims);
 	buf_free(&c->warnings);
-	*c = (struct config) { .accounts = NULL };
+	*c = (struct config){ .accounts = NULL };
 }
 
 static bool
 is_text(const struct key *key)
 {
 	return key->type == KEY_TEXT || key->type == KEY_URL ||
-	    key->type == KEY_CHOICE;
+	       key->type == KEY_CHOICE;
 }
 
 /* A text member of a structure that a table describes. */
@@ -1065,6 +1093,24 @@ text_member(const void *target, const struct key *key)
 
 	memcpy(&text, (const char *)target + key->offset, sizeof(text));
 	return text;
+}
+
+static int64_t
+number_member(const void *target, const struct key *key)
+{
+	int64_t number;
+
+	memcpy(&number, (const char *)target + key->offset, sizeof(number));
+	return number;
+}
+
+static bool
+bool_member(const void *target, const struct key *key)
+{
+	bool flag;
+
+	memcpy(&flag, (const char *)target + key->offset, sizeof(flag));
+	return flag;
 }
 
 static void
@@ -1093,8 +1139,7 @@ config_print(const struct config *c, struct buf *out)
 		if (strcmp(c->accounts[i].name, "DEFAULT") == 0)
 			inherited = &c->accounts[i];
 	if (buf_add_text(out, "[SMTP]\n") == -1 ||
-	    print_keys(smtp_keys, COUNT(smtp_keys), &c->smtp, NULL, out) ==
-		-1)
+	    print_keys(smtp_keys, COUNT(smtp_keys), &c->smtp, NULL, out) == -1)
 		return -1;
 	for (i = 0; i < c->naccounts; i++)
 		if (buf_addf(out, "\n[%s]\n", c->accounts[i].name) == -1 ||
@@ -1108,34 +1153,40 @@ static int
 print_keys(const struct key *keys, size_t n, const void *target,
     const void *inherited, struct buf *out)
 {
-	const char *member, *text;
-	int64_t number;
 	size_t i;
 	int result;
 
 	result = 0;
 	for (i = 0; i < n && result == 0; i++) {
-		member = (const char *)target + keys[i].offset;
-		if (keys[i].type == KEY_NUMBER) {
-			memcpy(&number, member, sizeof(number));
-			if (number != 0 || keys[i].min == 0)
-				result = buf_addf(out, "%s = %lld\n",
-				    keys[i].name, (long long)number);
-		} else if (keys[i].type == KEY_BOOL) {
-			result = buf_addf(out, "%s = %s\n", keys[i].name,
-			    *member != 0 ? "yes" : "no");
-		} else {
-			text = text_member(target, &keys[i]);
-			/* What it does not inherit must be said. */
-			if (text == NULL && inherited != NULL &&
-			    text_member(inherited, &keys[i]) != NULL &&
-			    (keys[i].flags & KEY_OWN) == 0)
-				text = "";
-			if (text != NULL)
-				result = print_text(&keys[i], text, out);
-		}
+		if (is_set(&keys[i], target))
+			result = print_key(&keys[i], target, out);
+		/* What it does not inherit must be said. */
+		else if (inherited != NULL && is_set(&keys[i], inherited) &&
+			 (keys[i].flags & KEY_OWN) == 0)
+			result = buf_addf(out, "%s =\n", keys[i].name);
 	}
 	return result;
+}
+
+static bool
+is_set(const struct key *key, const void *target)
+{
+	if (is_text(key))
+		return text_member(target, key) != NULL;
+	return key->type == KEY_BOOL || key->min == 0 ||
+	       number_member(target, key) != 0;
+}
+
+static int
+print_key(const struct key *key, const void *target, struct buf *out)
+{
+	if (key->type == KEY_NUMBER)
+		return buf_addf(out, "%s = %lld\n", key->name,
+		    (long long)number_member(target, key));
+	if (key->type == KEY_BOOL)
+		return buf_addf(out, "%s = %s\n", key->name,
+		    bool_member(target, key) ? "yes" : "no");
+	return print_text(key, text_member(target, key), out);
 }
 
 static int
@@ -1173,7 +1224,7 @@ bool
 config_has_credential(const struct account *a)
 {
 	return a->auth_version == AUTH_KEYSTONE &&
-	    a->application_credential_id != NULL;
+	       a->application_credential_id != NULL;
 }
 
 /*
@@ -1200,12 +1251,12 @@ config_same_place(const struct account *a, const struct account *b)
 		return same(a->application_credential_id,
 		    b->application_credential_id);
 	return same(a->user, b->user) && same(a->user_id, b->user_id) &&
-	    same(config_project_name(a), config_project_name(b)) &&
-	    same(config_project_id(a), config_project_id(b)) &&
-	    same(a->project_domain_name, b->project_domain_name) &&
-	    same(a->project_domain_id, b->project_domain_id) &&
-	    same(a->user_domain_name, b->user_domain_name) &&
-	    same(a->user_domain_id, b->user_domain_id);
+	       same(config_project_name(a), config_project_name(b)) &&
+	       same(config_project_id(a), config_project_id(b)) &&
+	       same(a->project_domain_name, b->project_domain_name) &&
+	       same(a->project_domain_id, b->project_domain_id) &&
+	       same(a->user_domain_name, b->user_domain_name) &&
+	       same(a->user_domain_id, b->user_domain_id);
 }
 
 /* tenant is what a project was called before Keystone v3. */

@@ -23,9 +23,9 @@ enum auth_version {
 struct smtp_config {
 	char *hostname;
 	char *origin;
-	int64_t message_size_limit; /* octets */
-	int64_t recipient_limit;    /* recipients a message */
-	char *recipient_delimiter;  /* a set of characters, "" for none */
+	int64_t message_size_limit;     /* octets */
+	int64_t recipient_limit;        /* recipients a message */
+	char *recipient_delimiter;      /* a set of characters, "" for none */
 	int64_t unknown_recipient_code; /* 450 or 550 */
 	char *reinject;
 	bool allow_remote;

@@ -17,8 +17,8 @@
 #include "banned.h"
 
 enum {
-	WITHDRAW_MS = 10000,  /* for deleting what was stored */
-	LOG_TO_MAX = 1024     /* octets of recipients in a line */
+	WITHDRAW_MS = 10000, /* for deleting what was stored */
+	LOG_TO_MAX = 1024    /* octets of recipients in a line */
 };
 
 /* One object: an account's container and who it is for. */
@@ -36,12 +36,12 @@ static int add_places(struct delivery *d);
 static struct place *place_for(struct delivery *d, const struct account *a);
 static void add_fingerprints(struct delivery *d);
 static const struct reply *refuse_fault(struct delivery *d, bool bare_lf);
-static const struct reply *refuse_inject(
-    struct delivery *d, enum inject_outcome outcome);
+static const struct reply *refuse_inject(struct delivery *d,
+    enum inject_outcome outcome);
 static const struct reply *store_all(struct delivery *d);
 static int name_objects(struct delivery *d);
-static const struct reply *refuse_store(
-    struct delivery *d, const struct place *p);
+static const struct reply *refuse_store(struct delivery *d,
+    const struct place *p);
 static const struct reply *forward(struct delivery *d);
 static const struct reply *client_is_gone(struct delivery *d);
 static void withdraw(struct delivery *d);
@@ -58,7 +58,7 @@ void
 deliver_open(struct delivery *d)
 {
 	d->started_ms = clock_ms();
-	d->message = (struct message) { .fd = -1 };
+	d->message = (struct message){ .fd = -1 };
 	if (lazy_load(LAZY_CRYPTO) == -1 || lazy_load(LAZY_CURL) == -1) {
 		d->broken = true;
 		log_text(LOG_CONFIG, LOG_LEVEL_ERROR, "%s", lazy_error());
@@ -94,8 +94,8 @@ add_places(struct delivery *d)
 				continue;
 			p = place_for(d, &d->config->accounts[account]);
 			if (p->recipients == NULL)
-				p->recipients = calloc(
-				    t->nrecipients, sizeof(*p->recipients));
+				p->recipients = calloc(t->nrecipients,
+				    sizeof(*p->recipients));
 			if (p->recipients == NULL)
 				return -1;
 			p->recipients[p->nrecipients++] = i;
@@ -130,7 +130,7 @@ add_fingerprints(struct delivery *d)
 	size_t i;
 
 	for (i = 0; i < d->nplaces; i++) {
-		envelope = (struct object_envelope) {
+		envelope = (struct object_envelope){
 			&d->smtp->transaction,
 			d->places[i].recipients,
 			d->places[i].nrecipients,
@@ -140,8 +140,8 @@ add_fingerprints(struct delivery *d)
 		if (object_fingerprint_head(&head, &envelope) == -1)
 			d->message.fault = errno;
 		else
-			message_add_fingerprint(
-			    &d->message, head.data, head.len);
+			message_add_fingerprint(&d->message, head.data,
+			    head.len);
 		buf_free(&head);
 	}
 }
@@ -156,8 +156,7 @@ deliver_commit(struct delivery *d, bool bare_lf)
 	r = refuse_fault(d, bare_lf);
 	if (r == NULL && d->ninjected > 0)
 		r = refuse_inject(d,
-		    inject_content(
-			d->inject, &d->message, d->deadline_ms));
+		    inject_content(d->inject, &d->message, d->deadline_ms));
 	if (r == NULL)
 		r = store_all(d);
 	if (r == NULL && d->ninjected > 0)
@@ -184,7 +183,7 @@ refuse_fault(struct delivery *d, bool bare_lf)
 	else if (error == ENOSPC || error == EDQUOT || error == EFBIG)
 		r = smtp_reply(REPLY_NO_STORAGE);
 	else if (d->broken || error == ENOENT || error == EACCES ||
-	    error == ENOTDIR || error == EROFS || error == EPERM)
+		 error == ENOTDIR || error == EROFS || error == EPERM)
 		r = smtp_reply(REPLY_CONFIG_ERROR);
 	else
 		r = smtp_reply(REPLY_WRITE_ERROR);
@@ -263,9 +262,8 @@ name_objects(struct delivery *d)
 	result = object_name(&name, &when, d->message.size);
 	for (i = 0; i < d->nplaces && result == 0; i++) {
 		p = &d->places[i];
-		envelope = (struct object_envelope) {
-			&d->smtp->transaction, p->recipients, p->nrecipients
-		};
+		envelope = (struct object_envelope){ &d->smtp->transaction,
+			p->recipients, p->nrecipients };
 		message_fingerprint(&d->message, i, fingerprint);
 		p->object.when = when;
 		p->object.message = &d->message;
@@ -334,8 +332,7 @@ forward(struct delivery *d)
 	if (outcome == INJECT_OK)
 		return NULL;
 	if (outcome == INJECT_IN_DOUBT) {
-		log_outcome(
-		    d, LOG_IN_DOUBT, r, buf_text(&d->inject->reason));
+		log_outcome(d, LOG_IN_DOUBT, r, buf_text(&d->inject->reason));
 		return r;
 	}
 	r = refuse_inject(d, outcome);
@@ -417,8 +414,7 @@ log_stored(struct delivery *d, const struct place *p)
 	log_add(&l, "tries", "%u", p->result.tries);
 	log_add(&l, "delays", "%.3f/%.3f/%.3f",
 	    (double)(d->ended_ms - d->started_ms) / 1000,
-	    (double)p->result.auth_ms / 1000,
-	    (double)p->result.put_ms / 1000);
+	    (double)p->result.auth_ms / 1000, (double)p->result.put_ms / 1000);
 	log_add(&l, "dsn", "2.0.0");
 	log_end(&l);
 }
@@ -449,6 +445,7 @@ log_outcome(struct delivery *d, enum log_verb verb, const struct reply *r,
     const char *reason)
 {
 	struct log_line l;
+	char status[16];
 
 	deliver_log_begin(&l, verb,
 	    verb == LOG_REJECTED || verb == LOG_LOST ? LOG_LEVEL_INFO
@@ -456,15 +453,14 @@ log_outcome(struct delivery *d, enum log_verb verb, const struct reply *r,
 	    d->peer, &d->smtp->transaction, NULL);
 	log_add(&l, "nrcpt", "%zu", d->smtp->transaction.nrecipients);
 	log_add(&l, "size", "%lld", (long long)d->message.size);
-	if (r->status != NULL)
-		log_add(&l, "dsn", "%s", r->status);
+	log_add(&l, "dsn", "%s", smtp_reply_status(r, status));
 	log_add_quoted(&l, "reason", reason);
 	log_end(&l);
 }
 
 void
-deliver_log_begin(struct log_line *l, enum log_verb verb,
-    enum log_level level, const char *peer, const struct transaction *t,
+deliver_log_begin(struct log_line *l, enum log_verb verb, enum log_level level,
+    const char *peer, const struct transaction *t,
     const struct recipient *recipient)
 {
 	log_begin(l, verb, level);
@@ -473,16 +469,15 @@ deliver_log_begin(struct log_line *l, enum log_verb verb,
 }
 
 void
-deliver_log_client(
-    struct log_line *l, const char *peer, const struct transaction *t)
+deliver_log_client(struct log_line *l, const char *peer,
+    const struct transaction *t)
 {
 	const char *addr, *name;
 
 	addr = object_client_addr(t);
 	name = buf_text(&t->xforward[XFORWARD_NAME]);
 	if (t->xforward_used)
-		log_add(l, "client", "%s[%s]",
-		    *name == '\0' ? "unknown" : name,
+		log_add(l, "client", "%s[%s]", *name == '\0' ? "unknown" : name,
 		    *addr == '\0' ? "unknown" : addr);
 	else
 		log_add(l, "client", "%s", peer);

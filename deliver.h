@@ -30,11 +30,11 @@ struct delivery {
 	struct message message;
 	struct place *places; /* owned */
 	size_t nplaces;
-	size_t ninjected;      /* recipients of the re-injection server */
-	int64_t started_ms;    /* clock_ms() of 354 */
-	int64_t ended_ms;      /* of the end of data */
+	size_t ninjected;   /* recipients of the re-injection server */
+	int64_t started_ms; /* clock_ms() of 354 */
+	int64_t ended_ms;   /* of the end of data */
 	int64_t deadline_ms;
-	bool broken;           /* a library is missing */
+	bool broken; /* a library is missing */
 };
 
 /*
@@ -56,8 +56,8 @@ const struct reply *deliver_commit(struct delivery *d, bool bare_lf);
 void deliver_close(struct delivery *d);
 
 /* Adds who sends the transaction to a log line: client and from. */
-void deliver_log_client(
-    struct log_line *l, const char *peer, const struct transaction *t);
+void deliver_log_client(struct log_line *l, const char *peer,
+    const struct transaction *t);
 
 /*
  * Begins a log line about a transaction: client, from and to.  recipient is

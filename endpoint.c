@@ -19,8 +19,8 @@
 #include "banned.h"
 
 static int parse_unix(const char *path, struct endpoint *e);
-static int parse_ip(
-    const char *host, size_t len, unsigned int port, struct endpoint *e);
+static int parse_ip(const char *host, size_t len, unsigned int port,
+    struct endpoint *e);
 static int connect_one(const struct endpoint *e, int64_t deadline_ms);
 static int await_connection(int fd, int64_t deadline_ms);
 
@@ -32,7 +32,7 @@ endpoint_parse(const char *text, struct endpoints *e)
 	unsigned long port;
 	size_t len;
 
-	*e = (struct endpoints) { .n = 1 };
+	*e = (struct endpoints){ .n = 1 };
 	errno = EINVAL;
 	if (strncmp(text, "unix:", 5) == 0)
 		return parse_unix(text + 5, &e->at[0]);
@@ -46,11 +46,11 @@ endpoint_parse(const char *text, struct endpoints *e)
 	if (len == 9 && memcmp(text, "localhost", len) == 0) {
 		e->n = 2;
 		return parse_ip("127.0.0.1", 9, (unsigned int)port, e->at) ==
-			    -1 ||
-			parse_ip("[::1]", 5, (unsigned int)port, e->at + 1) ==
-			    -1
-		    ? -1
-		    : 0;
+				   -1 ||
+			       parse_ip("[::1]", 5, (unsigned int)port,
+				   e->at + 1) == -1
+			   ? -1
+			   : 0;
 	}
 	return parse_ip(text, len, (unsigned int)port, &e->at[0]);
 }
@@ -73,8 +73,7 @@ parse_unix(const char *path, struct endpoint *e)
 }
 
 static int
-parse_ip(
-    const char *host, size_t len, unsigned int port, struct endpoint *e)
+parse_ip(const char *host, size_t len, unsigned int port, struct endpoint *e)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET };
 	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
@@ -124,8 +123,7 @@ connect_one(const struct endpoint *e, int64_t deadline_ms)
 	    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd == -1)
 		return -1;
-	if (connect(fd, (const struct sockaddr *)&e->address, e->length) ==
-		0 ||
+	if (connect(fd, (const struct sockaddr *)&e->address, e->length) == 0 ||
 	    (errno == EINPROGRESS && await_connection(fd, deadline_ms) == 0)) {
 		flags = fcntl(fd, F_GETFL);
 		if (flags != -1 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0)

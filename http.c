@@ -33,16 +33,30 @@ static const char *const header_names[HTTP_HEADER_COUNT] = {
 	[HTTP_STORAGE_TOKEN] = "X-Storage-Token",
 	[HTTP_SUBJECT_TOKEN] = "X-Subject-Token",
 	[HTTP_STORAGE_URL] = "X-Storage-Url",
+	[HTTP_FINGERPRINT] = "X-Object-Meta-Fingerprint",
 };
+
+/* Sets options one after the other, up to the first failure. */
+struct setter {
+	CURL *curl;
+	CURLcode code;
+};
+
+/* Any function; libcurl knows by the option what it takes and returns. */
+typedef void function(void);
 
 static CURLcode set_options(CURL *curl, struct http_request *r,
     int64_t deadline_ms, struct curl_slist *headers, char *error);
-static CURLcode set_tls(CURL *curl, const struct account *a);
-static CURLcode set_body(CURL *curl, struct http_request *r);
+static void set_tls(struct setter *s, const struct account *a);
+static void set_body(struct setter *s, struct http_request *r);
+static void set_long(struct setter *s, CURLoption option, long value);
+static void set_size(struct setter *s, CURLoption option, curl_off_t value);
+static void set_pointer(struct setter *s, CURLoption option, const void *value);
+static void set_function(struct setter *s, CURLoption option, function *value);
 static struct curl_slist *make_headers(const struct http_request *r);
 static int add_header(struct curl_slist **list, const char *line);
-static enum http_fault judge(
-    struct http_request *r, CURLcode code, const char *error);
+static enum http_fault judge(struct http_request *r, CURLcode code,
+    const char *error);
 static size_t read_body(char *data, size_t size, size_t n, void *context);
 static int seek_body(void *context, curl_off_t offset, int origin);
 static size_t take_header(char *data, size_t size, size_t n, void *context);
@@ -75,7 +89,7 @@ http_request_init(struct http_request *r, const struct account *account,
 {
 	size_t i;
 
-	*r = (struct http_request) { .account = account, .method = method };
+	*r = (struct http_request){ .account = account, .method = method };
 	buf_init(&r->url, ANSWER_MAX);
 	buf_init(&r->headers, 4 * ANSWER_MAX);
 	buf_init(&r->body, BODY_MAX);
@@ -109,8 +123,8 @@ http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 	headers = make_headers(r);
 	curl_easy_reset(h->curl);
 	code = headers == NULL
-	    ? CURLE_OUT_OF_MEMORY
-	    : set_options(h->curl, r, deadline_ms, headers, error);
+		   ? CURLE_OUT_OF_MEMORY
+		   : set_options(h->curl, r, deadline_ms, headers, error);
 	if (code == CURLE_OK)
 		code = curl_easy_perform(h->curl);
 	fault = judge(r, code, error);
@@ -119,8 +133,8 @@ http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 	if (fault == HTTP_ANSWERED) {
 		curl_off_t seconds = 0;
 
-		(void)curl_easy_getinfo(
-		    h->curl, CURLINFO_RETRY_AFTER, &seconds);
+		(void)curl_easy_getinfo(h->curl, CURLINFO_RETRY_AFTER,
+		    &seconds);
 		/* More than a day means the same as a day: give up. */
 		r->retry_after_ms =
 		    (seconds > 86400 ? 86400 : (int64_t)seconds) * 1000;
@@ -135,8 +149,8 @@ static CURLcode
 set_options(CURL *curl, struct http_request *r, int64_t deadline_ms,
     struct curl_slist *headers, char *error)
 {
+	struct setter s = { curl, CURLE_OK };
 	const struct account *a;
-	CURLcode code;
 	long timeout_ms;
 
 	a = r->account;
@@ -146,93 +160,111 @@ set_options(CURL *curl, struct http_request *r, int64_t deadline_ms,
 	/* Zero would mean no limit. */
 	if (timeout_ms <= 0)
 		return CURLE_OPERATION_TIMEDOUT;
-	code = CURLE_OK;
-#define SET(option, value) \
-	if (code == CURLE_OK) \
-	code = curl_easy_setopt(curl, (option), (value))
-	SET(CURLOPT_ERRORBUFFER, error);
-	SET(CURLOPT_URL, buf_text(&r->url));
-	SET(CURLOPT_PATH_AS_IS, 1L);
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	SET(CURLOPT_PROXY, a->proxy == NULL ? "" : a->proxy);
-	SET(CURLOPT_NOPROXY, "");
-	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	SET(CURLOPT_USERAGENT, "swiftdrop/" VERSION);
-	SET(CURLOPT_HTTPHEADER, headers);
-	SET(CURLOPT_HEADERFUNCTION, take_header);
-	SET(CURLOPT_HEADERDATA, r);
-	SET(CURLOPT_WRITEFUNCTION, take_body);
-	SET(CURLOPT_WRITEDATA, r);
-	SET(CURLOPT_TIMEOUT_MS, timeout_ms);
-	SET(CURLOPT_CONNECTTIMEOUT_MS,
-	    timeout_ms < CONNECT_MAX_MS ? timeout_ms : (long)CONNECT_MAX_MS);
+	set_pointer(&s, CURLOPT_ERRORBUFFER, error);
+	set_pointer(&s, CURLOPT_URL, buf_text(&r->url));
+	set_long(&s, CURLOPT_PATH_AS_IS, 1);
+	set_pointer(&s, CURLOPT_PROTOCOLS_STR, "http,https");
+	set_long(&s, CURLOPT_FOLLOWLOCATION, 0);
+	set_long(&s, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+	set_long(&s, CURLOPT_NETRC, CURL_NETRC_IGNORED);
+	set_pointer(&s, CURLOPT_PROXY, a->proxy == NULL ? "" : a->proxy);
+	set_pointer(&s, CURLOPT_NOPROXY, "");
+	set_long(&s, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1);
+	set_pointer(&s, CURLOPT_USERAGENT, "swiftdrop/" VERSION);
+	set_pointer(&s, CURLOPT_HTTPHEADER, headers);
+	set_function(&s, CURLOPT_HEADERFUNCTION, (function *)take_header);
+	set_pointer(&s, CURLOPT_HEADERDATA, r);
+	set_function(&s, CURLOPT_WRITEFUNCTION, (function *)take_body);
+	set_pointer(&s, CURLOPT_WRITEDATA, r);
+	set_long(&s, CURLOPT_TIMEOUT_MS, timeout_ms);
+	set_long(&s, CURLOPT_CONNECTTIMEOUT_MS,
+	    timeout_ms < CONNECT_MAX_MS ? timeout_ms : CONNECT_MAX_MS);
 	/* Signals are swiftdrop.c's; a resolver that hangs is left behind. */
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_QUICK_EXIT, 1L);
-	if (code == CURLE_OK)
-		code = set_tls(curl, a);
-	if (code == CURLE_OK)
-		code = set_body(curl, r);
-	return code;
+	set_long(&s, CURLOPT_NOSIGNAL, 1);
+	set_long(&s, CURLOPT_QUICK_EXIT, 1);
+	set_tls(&s, a);
+	set_body(&s, r);
+	return s.code;
 }
 
-static CURLcode
-set_tls(CURL *curl, const struct account *a)
+static void
+set_tls(struct setter *s, const struct account *a)
 {
 	struct stat st;
-	CURLcode code;
-	bool folder;
+	const char *bundle, *folder;
 
-	code = CURLE_OK;
 	/*
 	 * A hashed folder is looked up, a bundle is read whole: 30 to 40 ms
 	 * of each process.  libcurl has a default for either, so the one
 	 * that is not meant must be taken away.
 	 */
-	folder = stat(a->cacert, &st) == 0 && S_ISDIR(st.st_mode);
-	SET(CURLOPT_CAPATH, folder ? a->cacert : NULL);
-	SET(CURLOPT_CAINFO, folder ? NULL : a->cacert);
-	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	SET(CURLOPT_SSL_VERIFYPEER, a->insecure ? 0L : 1L);
-	SET(CURLOPT_SSL_VERIFYHOST, a->insecure ? 0L : 2L);
-	SET(CURLOPT_PROXY_CAPATH, folder ? a->cacert : NULL);
-	SET(CURLOPT_PROXY_CAINFO, folder ? NULL : a->cacert);
+	folder =
+	    stat(a->cacert, &st) == 0 && S_ISDIR(st.st_mode) ? a->cacert : NULL;
+	bundle = folder == NULL ? a->cacert : NULL;
+	set_pointer(s, CURLOPT_CAPATH, folder);
+	set_pointer(s, CURLOPT_CAINFO, bundle);
+	set_pointer(s, CURLOPT_PROXY_CAPATH, folder);
+	set_pointer(s, CURLOPT_PROXY_CAINFO, bundle);
+	set_long(s, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
+	set_long(s, CURLOPT_SSL_VERIFYPEER, a->insecure ? 0 : 1);
+	set_long(s, CURLOPT_SSL_VERIFYHOST, a->insecure ? 0 : 2);
 	if (a->cert != NULL)
-		SET(CURLOPT_SSLCERT, a->cert);
+		set_pointer(s, CURLOPT_SSLCERT, a->cert);
 	if (a->cert_key != NULL)
-		SET(CURLOPT_SSLKEY, a->cert_key);
-	return code;
+		set_pointer(s, CURLOPT_SSLKEY, a->cert_key);
 }
 
-static CURLcode
-set_body(CURL *curl, struct http_request *r)
+static void
+set_body(struct setter *s, struct http_request *r)
 {
-	CURLcode code;
-
-	code = CURLE_OK;
 	r->offset = 0;
 	if (r->message != NULL) {
-		SET(CURLOPT_UPLOAD, 1L);
-		SET(CURLOPT_READFUNCTION, read_body);
-		SET(CURLOPT_READDATA, r);
+		set_long(s, CURLOPT_UPLOAD, 1);
+		set_function(s, CURLOPT_READFUNCTION, (function *)read_body);
+		set_pointer(s, CURLOPT_READDATA, r);
 		/* libcurl sends again what a dead connection swallowed. */
-		SET(CURLOPT_SEEKFUNCTION, seek_body);
-		SET(CURLOPT_SEEKDATA, r);
-		SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->message->size);
+		set_function(s, CURLOPT_SEEKFUNCTION, (function *)seek_body);
+		set_pointer(s, CURLOPT_SEEKDATA, r);
+		set_size(s, CURLOPT_INFILESIZE_LARGE, r->message->size);
 	} else if (r->text != NULL) {
-		SET(CURLOPT_POST, 1L);
-		SET(CURLOPT_POSTFIELDS, r->text);
-		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(r->text));
+		set_long(s, CURLOPT_POST, 1);
+		set_pointer(s, CURLOPT_POSTFIELDS, r->text);
+		set_size(s, CURLOPT_POSTFIELDSIZE_LARGE,
+		    (curl_off_t)strlen(r->text));
 	} else if (strcmp(r->method, "HEAD") == 0) {
-		SET(CURLOPT_NOBODY, 1L);
+		set_long(s, CURLOPT_NOBODY, 1);
 	}
-	SET(CURLOPT_CUSTOMREQUEST, r->method);
-	return code;
+	set_pointer(s, CURLOPT_CUSTOMREQUEST, r->method);
 }
-#undef SET
+
+/* The first failure stays; curl_easy_setopt() takes one of four types. */
+static void
+set_long(struct setter *s, CURLoption option, long value)
+{
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->curl, option, value);
+}
+
+static void
+set_size(struct setter *s, CURLoption option, curl_off_t value)
+{
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->curl, option, value);
+}
+
+static void
+set_pointer(struct setter *s, CURLoption option, const void *value)
+{
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->curl, option, value);
+}
+
+static void
+set_function(struct setter *s, CURLoption option, function *value)
+{
+	if (s->code == CURLE_OK)
+		s->code = curl_easy_setopt(s->curl, option, value);
+}
 
 static struct curl_slist *
 make_headers(const struct http_request *r)
@@ -244,8 +276,8 @@ make_headers(const struct http_request *r)
 
 	list = NULL;
 	expect = r->message != NULL && r->message->size > EXPECT_MIN
-	    ? "Expect: 100-continue"
-	    : "Expect:";
+		     ? "Expect: 100-continue"
+		     : "Expect:";
 	result = add_header(&list, expect);
 	buf_init(&one, ANSWER_MAX);
 	for (line = buf_text(&r->headers); *line != '\0' && result == 0;

@@ -25,6 +25,7 @@ enum http_header {
 	HTTP_STORAGE_TOKEN,
 	HTTP_SUBJECT_TOKEN,
 	HTTP_STORAGE_URL,
+	HTTP_FINGERPRINT,
 	HTTP_HEADER_COUNT
 };
 
@@ -44,9 +45,9 @@ struct http_request {
 	struct buf url;
 	struct buf headers; /* lines "Name: value", each ended by LF */
 	const char *text;   /* borrowed; the body, or NULL */
-	const struct message *message; /* borrowed; the body, or NULL */
-	int64_t offset;                /* of the body, internal */
-	long status;                   /* of the answer */
+	const struct message *message;        /* borrowed; the body, or NULL */
+	int64_t offset;                       /* of the body, internal */
+	long status;                          /* of the answer */
 	struct buf answer[HTTP_HEADER_COUNT]; /* headers of the answer */
 	struct buf body;                      /* of the answer */
 	struct buf reason;                    /* why there is none */
@@ -63,8 +64,8 @@ void http_request_init(struct http_request *r, const struct account *account,
 void http_request_free(struct http_request *r);
 
 /* Makes the request and waits for its answer, until deadline_ms at most. */
-enum http_fault http_perform(
-    struct http *h, struct http_request *r, int64_t deadline_ms);
+enum http_fault http_perform(struct http *h, struct http_request *r,
+    int64_t deadline_ms);
 
 /*
  * Appends text percent-encoded for a path; '/' is kept.  Returns 0 or -1 with

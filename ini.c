@@ -56,12 +56,8 @@ ini_parse(struct ini *ini, const char *text, size_t len, struct buf *error)
 	struct span rest = { text, len };
 	int result;
 
-	*ini = (struct ini) { .sections = NULL };
+	*ini = (struct ini){ .sections = NULL };
 	buf_init(&p.value, len + 1);
-	if (memchr(text, '\0', len) != NULL || !utf8_is_valid(text, len)) {
-		(void)buf_add_text(error, "the file is not text in UTF-8");
-		return -1;
-	}
 	result = parse_lines(&p, rest);
 	buf_free(&p.value);
 	return result;
@@ -70,9 +66,16 @@ ini_parse(struct ini *ini, const char *text, size_t len, struct buf *error)
 static int
 parse_lines(struct parser *p, struct span rest)
 {
+	struct span line;
+
 	while (rest.len > 0) {
 		p->line++;
-		if (parse_line(p, next_line(&rest)) == -1)
+		line = next_line(&rest);
+		if (memchr(line.text, '\0', line.len) != NULL)
+			return fail(p, "control character (NUL)", line);
+		if (!utf8_is_valid(line.text, line.len))
+			return fail(p, "the line is not in UTF-8", line);
+		if (parse_line(p, line) == -1)
 			return -1;
 	}
 	return finish_entry(p);
@@ -101,7 +104,7 @@ parse_line(struct parser *p, struct span line)
 	for (end = s.len; end > 0 && s.text[end - 1] != ']'; end--)
 		;
 	if (s.text[0] == '[' && end > 2)
-		return parse_header(p, (struct span) { s.text + 1, end - 2 });
+		return parse_header(p, (struct span){ s.text + 1, end - 2 });
 	if (p->ini->nsections == 0)
 		return fail(p, "no section comes before this line", s);
 	return parse_entry(p, s);
@@ -126,7 +129,7 @@ parse_header(struct parser *p, struct span name)
 	if (sections == NULL)
 		return fail_errno(p);
 	ini->sections = sections;
-	ini->sections[ini->nsections] = (struct ini_section) {
+	ini->sections[ini->nsections] = (struct ini_section){
 		.name = span_dup(name),
 		.line = p->line,
 	};
@@ -148,7 +151,7 @@ parse_entry(struct parser *p, struct span line)
 	for (i = 0; i < line.len; i++)
 		if (line.text[i] == '=' || line.text[i] == ':')
 			break;
-	key = trim_right((struct span) { line.text, i });
+	key = trim_right((struct span){ line.text, i });
 	if (key.len == 0)
 		return fail(p, "no key before the delimiter", line);
 	if (add_entry(p, key) == -1)
@@ -157,7 +160,7 @@ parse_entry(struct parser *p, struct span line)
 	p->has_value = i < line.len;
 	if (!p->has_value)
 		return 0;
-	value = trim((struct span) { line.text + i + 1, line.len - i - 1 });
+	value = trim((struct span){ line.text + i + 1, line.len - i - 1 });
 	if (buf_add(&p->value, value.text, value.len) == -1)
 		return fail_errno(p);
 	return 0;
@@ -177,7 +180,7 @@ add_entry(struct parser *p, struct span key)
 		return fail_errno(p);
 	ini->entries = entries;
 	entry = &ini->entries[ini->nentries];
-	*entry = (struct ini_entry) {
+	*entry = (struct ini_entry){
 		.section = ini->nsections - 1,
 		.key = span_dup(key),
 		.line = p->line,
@@ -211,13 +214,15 @@ finish_entry(struct parser *p)
 {
 	struct span value;
 	struct ini_entry *entry;
+	char *text;
 
 	if (p->in_value && p->has_value) {
 		entry = &p->ini->entries[p->ini->nentries - 1];
-		value = (struct span) { buf_text(&p->value), p->value.len };
-		entry->value = span_dup(trim_right(value));
-		if (entry->value == NULL)
+		value = (struct span){ buf_text(&p->value), p->value.len };
+		text = span_dup(trim_right(value));
+		if (text == NULL)
 			return fail_errno(p);
+		entry->value = text;
 	}
 	buf_reset(&p->value);
 	p->in_value = false;
@@ -241,7 +246,7 @@ ini_free(struct ini *ini)
 	}
 	free(ini->sections);
 	free(ini->entries);
-	*ini = (struct ini) { .sections = NULL };
+	*ini = (struct ini){ .sections = NULL };
 }
 
 /* The faulty text is not shown: what looks like a key may be a secret. */
@@ -276,7 +281,7 @@ next_line(struct span *rest)
 	for (i = 0; i < rest->len; i++)
 		if (rest->text[i] == '\n' || rest->text[i] == '\r')
 			break;
-	line = (struct span) { rest->text, i };
+	line = (struct span){ rest->text, i };
 	skip = i < rest->len ? 1 : 0;
 	if (i + 1 < rest->len && rest->text[i] == '\r' &&
 	    rest->text[i + 1] == '\n')
@@ -352,7 +357,7 @@ blank_length(struct span s)
 	c = (unsigned char)s.text[0];
 	if (c < 0x80)
 		return c == ' ' || (c >= 0x09 && c <= 0x0d) ||
-		    (c >= 0x1c && c <= 0x1f);
+		       (c >= 0x1c && c <= 0x1f);
 	for (i = 0; i < sizeof(blanks) / sizeof(blanks[0]); i++)
 		if (s.len >= blanks[i].len &&
 		    memcmp(s.text, blanks[i].text, blanks[i].len) == 0)

@@ -40,8 +40,7 @@ struct ini {
  * than configparser in one thing: [DEFAULT] too may stand there only once.
  * ini_free() is needed in every case.
  */
-int ini_parse(
-    struct ini *ini, const char *text, size_t len, struct buf *error);
+int ini_parse(struct ini *ini, const char *text, size_t len, struct buf *error);
 
 /* Wipes the values and frees everything. */
 void ini_free(struct ini *ini);

@@ -18,7 +18,7 @@
 
 enum {
 	REPLY_LINES_MAX = 100,
-	CHUNK = 16 * 1024,     /* octets of content sent at a time */
+	CHUNK = 16 * 1024,      /* octets of content sent at a time */
 	XFORWARD_LINE_MAX = 500 /* Postfix takes 512 with CRLF */
 };
 
@@ -28,30 +28,29 @@ struct stuffing {
 	bool cr; /* a CR waits for what follows it */
 };
 
-static enum inject_outcome begin(
-    struct inject *i, const struct transaction *t);
+static enum inject_outcome begin(struct inject *i, const struct transaction *t);
 static enum inject_outcome open_session(struct inject *i);
 static void take_extension(struct inject *i, const char *line, size_t len);
-static enum inject_outcome send_xforward(
-    struct inject *i, const struct transaction *t);
+static enum inject_outcome send_xforward(struct inject *i,
+    const struct transaction *t);
 static int add_xtext(struct buf *line, const struct buf *text);
 static int add_parameters(const struct inject *i, struct buf *line,
-    const struct parameters *p);
-static enum inject_outcome command(
-    struct inject *i, const char *line, int want, int64_t deadline_ms);
-static enum inject_outcome read_reply(
-    struct inject *i, int want, bool ehlo, int64_t deadline_ms);
+    const struct parameters *given);
+static enum inject_outcome command(struct inject *i, const char *line, int want,
+    int64_t deadline_ms);
+static enum inject_outcome read_reply(struct inject *i, int want, bool ehlo,
+    int64_t deadline_ms);
 static bool take_reply_line(struct inject *i, const struct buf *line,
     bool first, bool *last);
 static enum inject_outcome failed(struct inject *i, const char *reason);
-static int stuff(
-    struct buf *out, struct stuffing *s, const char *text, size_t len);
+static int stuff(struct buf *out, struct stuffing *s, const char *text,
+    size_t len);
 static int64_t step(void);
 
 void
 inject_init(struct inject *i, const struct smtp_config *config)
 {
-	*i = (struct inject) { .config = config, .fd = -1 };
+	*i = (struct inject){ .config = config, .fd = -1 };
 	buf_init(&i->reply, INJECT_REPLY_MAX);
 	buf_init(&i->reason, INJECT_REPLY_MAX + 256);
 }
@@ -197,8 +196,7 @@ send_xforward(struct inject *i, const struct transaction *t)
 		if (buf_addf(&pair, " %s=", smtp_xforward_name(x)) == -1 ||
 		    add_xtext(&pair, &t->xforward[x]) == -1)
 			continue;
-		if (line.len > 0 &&
-		    line.len + pair.len > XFORWARD_LINE_MAX) {
+		if (line.len > 0 && line.len + pair.len > XFORWARD_LINE_MAX) {
 			outcome = command(i, buf_text(&line), 2, step());
 			buf_reset(&line);
 			if (outcome != INJECT_OK)
@@ -225,7 +223,7 @@ add_xtext(struct buf *line, const struct buf *text)
 		return buf_add_text(line, "[UNAVAILABLE]");
 	for (i = 0; i < text->len; i++)
 		if ((text->data[i] > ' ' && text->data[i] <= '~' &&
-			    text->data[i] != '+' && text->data[i] != '='
+				text->data[i] != '+' && text->data[i] != '='
 			    ? buf_add_octet(line, text->data[i])
 			    : buf_addf(line, "+%02X",
 				  (unsigned int)(unsigned char)
@@ -236,8 +234,8 @@ add_xtext(struct buf *line, const struct buf *text)
 
 /* Only what the server understands. */
 static int
-add_parameters(
-    const struct inject *i, struct buf *line, const struct parameters *given)
+add_parameters(const struct inject *i, struct buf *line,
+    const struct parameters *given)
 {
 	enum parameter p;
 
@@ -370,26 +368,25 @@ read_reply(struct inject *i, int want, bool ehlo, int64_t deadline_ms)
 	valid = true;
 	status = STREAM_OK;
 	for (n = 0; !last && valid && n < REPLY_LINES_MAX; n++) {
-		status = stream_read_line(
-		    &i->stream, &line, SMTP_LINE_MAX, deadline_ms);
+		status = stream_read_line(&i->stream, &line, SMTP_LINE_MAX,
+		    deadline_ms);
 		valid = status == STREAM_OK &&
-		    take_reply_line(i, &line, n == 0, &last);
+			take_reply_line(i, &line, n == 0, &last);
 		if (valid && ehlo && n > 0)
 			take_extension(i, line.data + 4, line.len - 4);
 	}
 	buf_free(&line);
 	if (!last || !valid)
-		return failed(i,
-		    status == STREAM_TIMEOUT ? "no answer in time"
-			: status == STREAM_END ? "connection lost"
-					       : "answer is not SMTP");
+		return failed(i, status == STREAM_TIMEOUT ? "no answer in time"
+				 : status == STREAM_END   ? "connection lost"
+							: "answer is not SMTP");
 	if (i->code / 100 == want)
 		return INJECT_OK;
 	if (i->code / 100 < 4)
 		return failed(i, "answer is not the one to this command");
 	buf_reset(&i->reason);
-	(void)buf_addf(
-	    &i->reason, "answered %d %s", i->code, buf_text(&i->reply));
+	(void)buf_addf(&i->reason, "answered %d %s", i->code,
+	    buf_text(&i->reply));
 	/* 421 is about that connection, ours to the client goes on. */
 	if (i->code == 421)
 		i->code = 451;
@@ -397,8 +394,8 @@ read_reply(struct inject *i, int want, bool ehlo, int64_t deadline_ms)
 }
 
 static bool
-take_reply_line(
-    struct inject *i, const struct buf *line, bool first, bool *last)
+take_reply_line(struct inject *i, const struct buf *line, bool first,
+    bool *last)
 {
 	const char *p;
 	int code;
@@ -417,8 +414,8 @@ take_reply_line(
 	*last = line->len == 3 || p[3] == ' ';
 	buf_reset(&i->reply);
 	if (line->len > 4)
-		log_printable(
-		    &i->reply, p + 4, line->len - 4, INJECT_REPLY_MAX);
+		log_printable(&i->reply, p + 4, line->len - 4,
+		    INJECT_REPLY_MAX);
 	return true;
 }
 

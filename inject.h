@@ -34,10 +34,10 @@ enum inject_outcome {
 struct inject {
 	const struct smtp_config *config; /* borrowed */
 	struct stream stream;
-	int fd;            /* owned; -1 while there is no connection */
+	int fd;             /* owned; -1 while there is no connection */
 	size_t nrecipients; /* accepted by the server */
-	bool offered[PARAMETER_COUNT];      /* its extension is announced */
-	bool xforward[XFORWARD_COUNT];      /* the attribute is announced */
+	bool offered[PARAMETER_COUNT]; /* its extension is announced */
+	bool xforward[XFORWARD_COUNT]; /* the attribute is announced */
 	bool failed;       /* in this transaction; do not try again */
 	int code;          /* of the newest reply */
 	struct buf reply;  /* its last line, printable, without the code */
@@ -57,12 +57,12 @@ enum inject_outcome inject_recipient(struct inject *i,
     const struct transaction *t, const struct recipient *r);
 
 /* Sends DATA and the content, but not the final dot. */
-enum inject_outcome inject_content(
-    struct inject *i, const struct message *m, int64_t deadline_ms);
+enum inject_outcome inject_content(struct inject *i, const struct message *m,
+    int64_t deadline_ms);
 
 /*
  * Sends the final dot and reads the answer: INJECT_OK means that the server
- * has taken responsibility (RFC 5321 section 6.1).  Then QUIT.
+ * has taken responsibility (RFC 5321 section 6.1).  inject_end() follows.
  */
 enum inject_outcome inject_commit(struct inject *i, int64_t deadline_ms);
 

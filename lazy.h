@@ -25,9 +25,9 @@ enum lazy_library {
  */
 #ifdef LINK_DIRECT
 #define lazy_load(library) ((void)(library), 0)
-#define lazy_error() "linked in"
+#define lazy_error()       "linked in"
 #else
-int lazy_load(enum lazy_library library);
+int lazy_load(enum lazy_library which);
 
 /* What the dynamic linker said of the newest failure; borrowed. */
 const char *lazy_error(void);

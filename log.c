@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The log.  The journal is written through libsystemd (sd_journal_sendv(3)),
- * the others by hand: syslog(3) can block for ever and knows no other socket.
+ * The log.  Every target is a socket or a pipe, written by hand with a limit
+ * on the time: syslog(3) and sd_journal_send(3) can block for ever.
  */
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 
 #include <errno.h>
@@ -14,12 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#define SD_JOURNAL_SUPPRESS_LOCATION 1
-#include <systemd/sd-journal.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "lazy.h"
 #include "log.h"
 #include "messageid.h"
 
@@ -27,8 +23,7 @@
 
 enum {
 	LOG_WAIT_MS = 1000,   /* a line waits this long, then it is dropped */
-	LOG_FACILITY = 2 << 3, /* mail, RFC 5424 section 6.2.1 */
-	LOG_PAIRS_MAX = 32
+	LOG_FACILITY = 2 << 3 /* mail, RFC 5424 section 6.2.1 */
 };
 
 enum log_target {
@@ -55,8 +50,8 @@ static const struct {
 
 static struct {
 	enum log_target target;
-	int fd;          /* of the syslog or postlog socket, or -1 */
-	bool stream;     /* the socket is a stream: a NUL ends each line */
+	int fd;           /* of the syslog or postlog socket, or -1 */
+	bool stream;      /* the socket is a stream: a NUL ends each line */
 	const char *path; /* borrowed from the configuration */
 } log_state = { .target = TARGET_NONE, .fd = -1 };
 
@@ -65,7 +60,8 @@ static void add_pair(struct log_line *l, const char *key, const char *value,
     const char *quote);
 static void escape(struct buf *out, const char *text);
 static void write_journal(const struct log_line *l);
-static void write_socket(const struct log_line *l);
+static void write_syslog(const struct log_line *l);
+static void send_text(const struct buf *text);
 static int connect_socket(const char *path);
 static void write_stderr(const struct log_line *l);
 
@@ -96,6 +92,8 @@ log_open(const char *target, bool stderr_is_free)
 	}
 	if (chosen == TARGET_SYSLOG)
 		log_state.path = "/dev/log";
+	if (chosen == TARGET_JOURNAL)
+		log_state.path = "/run/systemd/journal/socket";
 	log_state.target = chosen;
 }
 
@@ -117,7 +115,7 @@ stderr_is_journal(void)
 	text = end + 1;
 	inode = strtoumax(text, &end, 10);
 	return end != text && *end == '\0' && device == st.st_dev &&
-	    inode == st.st_ino;
+	       inode == st.st_ino;
 }
 
 void
@@ -133,17 +131,17 @@ bool
 log_is_target(const char *text)
 {
 	return strcmp(text, "auto") == 0 || strcmp(text, "journal") == 0 ||
-	    strcmp(text, "syslog") == 0 || strcmp(text, "stderr") == 0 ||
-	    strcmp(text, "none") == 0 ||
-	    (strncmp(text, "postlog:", 8) == 0 && text[8] != '\0' &&
-		strlen(text + 8) <
-		    sizeof(((struct sockaddr_un *)NULL)->sun_path));
+	       strcmp(text, "syslog") == 0 || strcmp(text, "stderr") == 0 ||
+	       strcmp(text, "none") == 0 ||
+	       (strncmp(text, "postlog:", 8) == 0 && text[8] != '\0' &&
+		   strlen(text + 8) <
+		       sizeof(((struct sockaddr_un *)NULL)->sun_path));
 }
 
 void
 log_begin(struct log_line *l, enum log_verb verb, enum log_level level)
 {
-	*l = (struct log_line) { .verb = verb, .level = level };
+	*l = (struct log_line){ .verb = verb, .level = level };
 	buf_init(&l->text, LOG_LINE_MAX);
 	buf_init(&l->fields, LOG_FIELDS_MAX);
 	(void)buf_addf(&l->text, "%s:", verbs[verb].name);
@@ -202,8 +200,8 @@ escape(struct buf *out, const char *text)
 {
 	for (; *text != '\0'; text++) {
 		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			(void)buf_addf(
-			    out, "\\%03o", (unsigned int)(unsigned char)*text);
+			(void)buf_addf(out, "\\%03o",
+			    (unsigned int)(unsigned char)*text);
 		else
 			(void)buf_add_octet(out, *text);
 	}
@@ -218,7 +216,7 @@ log_end(struct log_line *l)
 		break;
 	case TARGET_SYSLOG:
 	case TARGET_POSTLOG:
-		write_socket(l);
+		write_syslog(l);
 		break;
 	case TARGET_STDERR:
 		write_stderr(l);
@@ -248,51 +246,40 @@ log_text(enum log_verb verb, enum log_level level, const char *format, ...)
 	log_end(&l);
 }
 
-/* systemd.journal-fields(7) */
+/*
+ * systemd.journal-fields(7) in the journal's native protocol, a datagram of
+ * "FIELD=value" lines (systemd.io/JOURNAL_NATIVE_PROTOCOL).  Not through
+ * sd_journal_sendv(3): that waits for a journald that hangs without limit.
+ * No value holds a LF, they are escaped.
+ */
 static void
 write_journal(const struct log_line *l)
 {
-	struct iovec iov[LOG_PAIRS_MAX];
-	struct buf head;
-	char *p;
-	size_t len, n;
+	struct buf text;
+	const char *p;
 
-	buf_init(&head, LOG_LINE_MAX + 256);
-	if (buf_addf(&head,
-		"PRIORITY=%d%cSYSLOG_FACILITY=%d%cSYSLOG_IDENTIFIER=swiftdrop"
-		"%cMESSAGE_ID=%s%cMESSAGE=%s",
-		(int)l->level, '\0', LOG_FACILITY >> 3, '\0', '\0',
-		verbs[l->verb].message_id, '\0', buf_text(&l->text)) == -1 ||
-	    buf_add_octet(&head, '\0') == -1)
-		head.len = 0;
-	n = 0;
-	for (p = head.data; p < head.data + head.len; p += len + 1) {
-		len = strlen(p);
-		iov[n++] = (struct iovec) { p, len };
-	}
-	for (p = l->fields.data;
-	     p < l->fields.data + l->fields.len && n < LOG_PAIRS_MAX;
-	     p += len + 1) {
-		len = strlen(p);
-		iov[n++] = (struct iovec) { p, len };
-	}
-	if (n > 0 && lazy_load(LAZY_SYSTEMD) == 0)
-		(void)sd_journal_sendv(iov, (int)n);
-	buf_free(&head);
+	buf_init(&text, LOG_LINE_MAX + LOG_FIELDS_MAX + 256);
+	(void)buf_addf(&text,
+	    "PRIORITY=%d\nSYSLOG_FACILITY=%d\nSYSLOG_IDENTIFIER=swiftdrop\n"
+	    "SYSLOG_PID=%ld\nMESSAGE_ID=%s\nMESSAGE=%s\n",
+	    (int)l->level, LOG_FACILITY >> 3, (long)getpid(),
+	    verbs[l->verb].message_id, buf_text(&l->text));
+	for (p = l->fields.data; p < l->fields.data + l->fields.len;
+	     p += strlen(p) + 1)
+		(void)buf_addf(&text, "%s\n", p);
+	send_text(&text);
+	buf_free(&text);
 }
 
 /* "<priority>Mmm dd hh:mm:ss ...", RFC 3164; postlogd wants no priority. */
 static void
-write_socket(const struct log_line *l)
+write_syslog(const struct log_line *l)
 {
 	char host[256] = "localhost", when[32];
-	struct timeval wait = { .tv_sec = LOG_WAIT_MS / 1000 };
 	struct buf line;
 	struct tm tm;
 	time_t now;
 
-	if (log_state.fd == -1 && connect_socket(log_state.path) == -1)
-		return;
 	now = time(NULL);
 	if (localtime_r(&now, &tm) == NULL ||
 	    strftime(when, sizeof(when), "%b %e %H:%M:%S", &tm) == 0)
@@ -300,23 +287,33 @@ write_socket(const struct log_line *l)
 	(void)gethostname(host, sizeof(host) - 1);
 	buf_init(&line, LOG_LINE_MAX + 512);
 	if (log_state.target == TARGET_SYSLOG)
-		(void)buf_addf(&line, "<%d>%s ",
-		    LOG_FACILITY | (int)l->level, when);
+		(void)buf_addf(&line, "<%d>%s ", LOG_FACILITY | (int)l->level,
+		    when);
 	else
 		(void)buf_addf(&line, "%s %s ", when, host);
 	(void)buf_addf(&line, "swiftdrop[%ld]: %s", (long)getpid(),
 	    buf_text(&l->text));
-	(void)setsockopt(
-	    log_state.fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
-	if (send(log_state.fd, line.data,
-		line.len + (log_state.stream ? 1 : 0), MSG_NOSIGNAL) == -1) {
-		/* The next line tries anew, but a full queue is left alone. */
-		if (errno == EAGAIN)
-			log_state.target = TARGET_NONE;
-		(void)close(log_state.fd);
-		log_state.fd = -1;
-	}
+	send_text(&line);
 	buf_free(&line);
+}
+
+static void
+send_text(const struct buf *text)
+{
+	struct timeval wait = { .tv_sec = LOG_WAIT_MS / 1000 };
+
+	if (log_state.fd == -1 && connect_socket(log_state.path) == -1)
+		return;
+	(void)setsockopt(log_state.fd, SOL_SOCKET, SO_SNDTIMEO, &wait,
+	    sizeof(wait));
+	if (send(log_state.fd, text->data,
+		text->len + (log_state.stream ? 1 : 0), MSG_NOSIGNAL) != -1)
+		return;
+	/* The next line tries anew, but a full queue is left alone. */
+	if (errno == EAGAIN)
+		log_state.target = TARGET_NONE;
+	(void)close(log_state.fd);
+	log_state.fd = -1;
 }
 
 /* A datagram socket, as a rule; some syslog daemons have a stream. */
@@ -356,8 +353,7 @@ write_stderr(const struct log_line *l)
 	struct buf line;
 
 	buf_init(&line, LOG_LINE_MAX + 64);
-	(void)buf_addf(&line, "swiftdrop[%ld]: %s\n", (long)getpid(),
-	    buf_text(&l->text));
+	(void)buf_addf(&line, "%s\n", buf_text(&l->text));
 	/* Below PIPE_BUF, so a pipe that is writable takes it whole. */
 	if (poll(&fd, 1, LOG_WAIT_MS) != 1 ||
 	    write(STDERR_FILENO, buf_text(&line), line.len) == -1)

@@ -33,7 +33,7 @@ enum log_level {
 };
 
 enum {
-	LOG_LINE_MAX = 3900,  /* postlogd cuts at 4096 with its own head */
+	LOG_LINE_MAX = 3900, /* postlogd cuts at 4096 with its own head */
 	LOG_FIELDS_MAX = 16384
 };
 
@@ -71,14 +71,13 @@ void log_add_quoted(struct log_line *l, const char *key, const char *value);
 void log_end(struct log_line *l);
 
 /* Writes "text" under a verb, without pairs. */
-void log_text(enum log_verb verb, enum log_level level, const char *format,
-    ...) __attribute__((format(printf, 3, 4)));
+void log_text(enum log_verb verb, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /*
  * Appends at most max octets of a peer's text, everything that is not
  * printable US-ASCII as a question mark.
  */
-void log_printable(
-    struct buf *out, const char *text, size_t len, size_t max);
+void log_printable(struct buf *out, const char *text, size_t len, size_t max);
 
 #endif

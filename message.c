@@ -22,14 +22,14 @@ struct fingerprint {
 };
 
 static void *digest_new(struct message *m, const EVP_MD *type);
-static void digest_add(
-    struct message *m, EVP_MD_CTX *context, const char *text, size_t len);
+static void digest_add(struct message *m, EVP_MD_CTX *context, const char *text,
+    size_t len);
 static void digest_hex(struct message *m, EVP_MD_CTX *context, char *hex);
 static void fail(struct message *m, int error);
 static int open_file(const char *spool_directory);
 static void to_file(struct message *m, const char *text, size_t len);
-static void add_fingerprinted(
-    struct message *m, const char *text, size_t len);
+static void write_file(struct message *m, const char *text, size_t len);
+static void add_fingerprinted(struct message *m, const char *text, size_t len);
 static void skip_field(struct message *m, const char *text, size_t len);
 static void match_field(struct message *m, char octet);
 
@@ -37,12 +37,11 @@ void
 message_open(struct message *m, const char *spool_directory, int64_t limit,
     bool skip_received)
 {
-	*m = (struct message) {
+	*m = (struct message){
 		.spool_directory = spool_directory,
 		.limit = limit,
 		.fd = -1,
-		.received =
-		    skip_received ? RECEIVED_MATCHING : RECEIVED_PASSED,
+		.received = skip_received ? RECEIVED_MATCHING : RECEIVED_PASSED,
 	};
 	buf_init(&m->memory, MESSAGE_MEMORY);
 	m->md5 = digest_new(m, EVP_md5());
@@ -73,7 +72,7 @@ message_add_fingerprint(struct message *m, const char *head, size_t len)
 	}
 	m->fingerprints = fingerprints;
 	fingerprints[m->nfingerprints] =
-	    (struct fingerprint) { .sha256 = digest_new(m, EVP_sha256()) };
+	    (struct fingerprint){ .sha256 = digest_new(m, EVP_sha256()) };
 	m->nfingerprints++;
 	digest_add(m, fingerprints[m->nfingerprints - 1].sha256, head, len);
 }
@@ -112,27 +111,33 @@ message_add(void *context, const char *text, size_t len)
 }
 
 static void
-digest_add(
-    struct message *m, EVP_MD_CTX *context, const char *text, size_t len)
+digest_add(struct message *m, EVP_MD_CTX *context, const char *text, size_t len)
 {
 	if (m->fault == 0 && EVP_DigestUpdate(context, text, len) != 1)
 		fail(m, EIO);
 }
 
+/* What was kept in memory goes first. */
 static void
 to_file(struct message *m, const char *text, size_t len)
 {
-	ssize_t n;
-
 	if (m->fd == -1) {
 		m->fd = open_file(m->spool_directory);
 		if (m->fd == -1) {
 			fail(m, errno);
 			return;
 		}
-		to_file(m, buf_text(&m->memory), m->memory.len);
+		write_file(m, buf_text(&m->memory), m->memory.len);
 		buf_free(&m->memory);
 	}
+	write_file(m, text, len);
+}
+
+static void
+write_file(struct message *m, const char *text, size_t len)
+{
+	ssize_t n;
+
 	while (len > 0 && m->fault == 0) {
 		n = write(m->fd, text, len);
 		if (n == -1 && errno != EINTR)
@@ -248,8 +253,8 @@ message_finish(struct message *m)
 	digest_hex(m, m->md5, m->md5_hex);
 	digest_hex(m, m->sha256, m->sha256_hex);
 	for (i = 0; i < m->nfingerprints; i++)
-		digest_hex(
-		    m, m->fingerprints[i].sha256, m->fingerprints[i].hex);
+		digest_hex(m, m->fingerprints[i].sha256,
+		    m->fingerprints[i].hex);
 	return m->fault == 0 ? 0 : -1;
 }
 
@@ -274,15 +279,14 @@ digest_hex(struct message *m, EVP_MD_CTX *context, char *hex)
 }
 
 void
-message_fingerprint(
-    const struct message *m, size_t i, char hex[MESSAGE_SHA256_HEX])
+message_fingerprint(const struct message *m, size_t i,
+    char hex[MESSAGE_SHA256_HEX])
 {
 	memcpy(hex, m->fingerprints[i].hex, MESSAGE_SHA256_HEX);
 }
 
 ssize_t
-message_read(
-    const struct message *m, int64_t offset, void *data, size_t len)
+message_read(const struct message *m, int64_t offset, void *data, size_t len)
 {
 	ssize_t n;
 
@@ -321,5 +325,5 @@ message_close(struct message *m)
 	buf_free(&m->memory);
 	if (m->fd != -1)
 		(void)close(m->fd);
-	*m = (struct message) { .fd = -1 };
+	*m = (struct message){ .fd = -1 };
 }

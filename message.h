@@ -34,11 +34,11 @@ struct message {
 	int64_t limit;               /* octets */
 	int64_t size;                /* octets received */
 	struct buf memory;
-	int fd;         /* of the unlinked file, or -1 */
-	bool too_big;   /* the limit was passed; nothing is kept */
-	int fault;      /* errno of the first failure, nothing is kept; or 0 */
-	void *md5;      /* owned; EVP_MD_CTX */
-	void *sha256;   /* owned; EVP_MD_CTX */
+	int fd;       /* of the unlinked file, or -1 */
+	bool too_big; /* the limit was passed; nothing is kept */
+	int fault;    /* errno of the first failure, nothing is kept; or 0 */
+	void *md5;    /* owned; EVP_MD_CTX */
+	void *sha256; /* owned; EVP_MD_CTX */
 	struct fingerprint *fingerprints; /* owned */
 	size_t nfingerprints;
 	enum received_state received; /* of what fingerprints leave out */
@@ -54,8 +54,8 @@ struct message {
  * leave out the first header field when it is Received.  Failures are kept in
  * m->fault; message_close() is needed in every case.
  */
-void message_open(struct message *m, const char *spool_directory,
-    int64_t limit, bool skip_received);
+void message_open(struct message *m, const char *spool_directory, int64_t limit,
+    bool skip_received);
 
 /*
  * Adds a fingerprint that begins with len octets at head; to be called before
@@ -65,23 +65,24 @@ void message_add_fingerprint(struct message *m, const char *head, size_t len);
 
 /*
  * Takes octets of content.  Failures are kept in m->fault and m->too_big; the
- * message goes on being counted.  Signature of smtp_sink_fn; m is a message.
+ * message goes on being counted.  Signature of smtp_sink_fn; context is a
+ * message.
  */
-void message_add(void *m, const char *text, size_t len);
+void message_add(void *context, const char *text, size_t len);
 
 /* Ends the message: the digests are there.  Returns 0, or -1 (m->fault). */
 int message_finish(struct message *m);
 
 /* Copies the i-th fingerprint as lower-case hex. */
-void message_fingerprint(
-    const struct message *m, size_t i, char hex[MESSAGE_SHA256_HEX]);
+void message_fingerprint(const struct message *m, size_t i,
+    char hex[MESSAGE_SHA256_HEX]);
 
 /*
  * Reads up to len octets at offset into data.  Returns how many, 0 at the end,
  * or -1 with errno.
  */
-ssize_t message_read(
-    const struct message *m, int64_t offset, void *data, size_t len);
+ssize_t message_read(const struct message *m, int64_t offset, void *data,
+    size_t len);
 
 /* Frees the memory and the file; takes a message that was never opened when
  * it is all zero but for fd, which must be -1. */

@@ -19,7 +19,7 @@
 
 #include "banned.h"
 
-#define PREFIX "X-Object-Meta-"
+#define PREFIX    "X-Object-Meta-"
 #define TRUNCATED "Envelope-Truncated"
 
 enum {
@@ -35,16 +35,15 @@ struct metadata {
 
 static int add_host(struct buf *name);
 static int compare_lower(const void *a, const void *b);
-static int add_header(
-    struct metadata *m, const char *name, const char *value, size_t len);
-static int add_text_header(
-    struct metadata *m, const char *name, const char *text, size_t len);
-static int add_recipients(
-    struct metadata *m, const struct object_envelope *envelope);
-static int flush_recipients(
-    struct metadata *m, struct buf *list, unsigned int *number);
-static int encode(
-    struct buf *out, const char *text, size_t len, bool in_list);
+static int add_header(struct metadata *m, const char *name, const char *value,
+    size_t len);
+static int add_text_header(struct metadata *m, const char *name,
+    const char *text, size_t len);
+static int add_recipients(struct metadata *m,
+    const struct object_envelope *envelope);
+static int flush_recipients(struct metadata *m, struct buf *list,
+    unsigned int *number);
+static int encode(struct buf *out, const char *text, size_t len, bool in_list);
 
 int
 object_name(struct buf *name, const struct timespec *when, int64_t size)
@@ -83,8 +82,8 @@ add_host(struct buf *name)
 }
 
 int
-object_fingerprint_head(
-    struct buf *head, const struct object_envelope *envelope)
+object_fingerprint_head(struct buf *head,
+    const struct object_envelope *envelope)
 {
 	const struct transaction *t;
 	const struct buf **paths;
@@ -103,8 +102,8 @@ object_fingerprint_head(
 		result = buf_add_octet(head, '\n');
 	for (i = 0; result == 0 && i < envelope->nrecipients; i++) {
 		for (k = 0; result == 0 && k < paths[i]->len; k++)
-			result = buf_add_octet(
-			    head, ascii_lower(paths[i]->data[k]));
+			result =
+			    buf_add_octet(head, ascii_lower(paths[i]->data[k]));
 		if (result == 0)
 			result = buf_add_octet(head, '\n');
 	}
@@ -150,21 +149,20 @@ object_metadata(struct buf *lines, const struct object_envelope *envelope,
 	buf_init(&number, 32);
 	result = buf_addf(&number, "%zu", envelope->nrecipients);
 	if (result == 0)
-		result = add_header(
-		    &m, "Envelope-Count", number.data, number.len);
+		result =
+		    add_header(&m, "Envelope-Count", number.data, number.len);
 	if (result == 0)
 		result = add_header(&m, "Sha256", sha256, strlen(sha256));
 	if (result == 0)
-		result = add_header(
-		    &m, "Fingerprint", fingerprint, strlen(fingerprint));
+		result = add_header(&m, "Fingerprint", fingerprint,
+		    strlen(fingerprint));
 	if (result == 0)
 		result = add_text_header(&m, "Envelope-From",
 		    buf_text(&t->reverse_path), t->reverse_path.len);
 	if (result == 0)
 		result = add_recipients(&m, envelope);
 	if (result == 0 && *addr != '\0')
-		result =
-		    add_text_header(&m, "Client-Addr", addr, strlen(addr));
+		result = add_text_header(&m, "Client-Addr", addr, strlen(addr));
 	if (result == 0 && x[XFORWARD_NAME].len > 0)
 		result = add_text_header(&m, "Client-Name",
 		    x[XFORWARD_NAME].data, x[XFORWARD_NAME].len);
@@ -172,8 +170,8 @@ object_metadata(struct buf *lines, const struct object_envelope *envelope,
 		result = add_text_header(&m, "Client-Helo",
 		    x[XFORWARD_HELO].data, x[XFORWARD_HELO].len);
 	if (result == 0 && x[XFORWARD_IDENT].len > 0)
-		result = add_text_header(&m, "Queue-Id",
-		    x[XFORWARD_IDENT].data, x[XFORWARD_IDENT].len);
+		result = add_text_header(&m, "Queue-Id", x[XFORWARD_IDENT].data,
+		    x[XFORWARD_IDENT].len);
 	if (result == 0 && m.truncated)
 		result = buf_add_text(lines, PREFIX TRUNCATED ": yes\n");
 	buf_free(&number);
@@ -191,8 +189,7 @@ object_client_addr(const struct transaction *t)
 
 /* Adds a header if it fits, or notes that it did not. */
 static int
-add_header(
-    struct metadata *m, const char *name, const char *value, size_t len)
+add_header(struct metadata *m, const char *name, const char *value, size_t len)
 {
 	size_t size;
 
@@ -203,13 +200,12 @@ add_header(
 		return 0;
 	}
 	m->used += size;
-	return buf_addf(
-	    m->lines, PREFIX "%s: %.*s\n", name, (int)len, value);
+	return buf_addf(m->lines, PREFIX "%s: %.*s\n", name, (int)len, value);
 }
 
 static int
-add_text_header(
-    struct metadata *m, const char *name, const char *text, size_t len)
+add_text_header(struct metadata *m, const char *name, const char *text,
+    size_t len)
 {
 	struct buf value;
 	int result;
@@ -237,9 +233,9 @@ add_recipients(struct metadata *m, const struct object_envelope *envelope)
 	number = 1;
 	result = 0;
 	for (i = 0; i < envelope->nrecipients && result == 0; i++) {
-		path = &envelope->transaction
-			    ->recipients[envelope->recipients[i]]
-			    ->path;
+		path =
+		    &envelope->transaction->recipients[envelope->recipients[i]]
+			 ->path;
 		buf_reset(&item);
 		result = encode(&item, path->data, path->len, true);
 		if (result == -1)
@@ -248,8 +244,7 @@ add_recipients(struct metadata *m, const struct object_envelope *envelope)
 			m->truncated = true;
 			continue;
 		}
-		if (list.len > 0 &&
-		    list.len + 1 + item.len > OBJECT_VALUE_MAX)
+		if (list.len > 0 && list.len + 1 + item.len > OBJECT_VALUE_MAX)
 			result = flush_recipients(m, &list, &number);
 		if (result == 0 && list.len > 0)
 			result = buf_add_octet(&list, ',');

@@ -38,8 +38,8 @@ struct object_envelope {
  * the recipients in lower case and sorted, each with LF, and LF.  Returns 0
  * or -1 with errno ENOMEM or EMSGSIZE.
  */
-int object_fingerprint_head(
-    struct buf *head, const struct object_envelope *envelope);
+int object_fingerprint_head(struct buf *head,
+    const struct object_envelope *envelope);
 
 /*
  * Appends the metadata as header lines "Name: value", each ended by LF, in

@@ -16,8 +16,8 @@ static int claim_entry(struct config *c, size_t account, const char *entry,
     size_t len, struct buf *reason);
 static int entry_key(const struct config *c, const char *entry, size_t len,
     struct buf *key);
-static int insert(
-    struct config *c, size_t account, const char *key, struct buf *reason);
+static int insert(struct config *c, size_t account, const char *key,
+    struct buf *reason);
 static bool find(const struct config *c, const char *key, size_t *at);
 
 int
@@ -85,8 +85,8 @@ claim_entry(struct config *c, size_t account, const char *entry, size_t len,
 
 /* The form for comparison of an entry: "*", "@domain" or an address. */
 static int
-entry_key(
-    const struct config *c, const char *entry, size_t len, struct buf *key)
+entry_key(const struct config *c, const char *entry, size_t len,
+    struct buf *key)
 {
 	struct address a;
 	int result;
@@ -94,8 +94,7 @@ entry_key(
 	if (len == 1 && *entry == '*')
 		return buf_add_text(key, "*");
 	if (len > 0 && *entry == '@') {
-		if (!utf8_is_valid(entry, len) ||
-		    buf_add_octet(key, '@') == -1)
+		if (!utf8_is_valid(entry, len) || buf_add_octet(key, '@') == -1)
 			return -1;
 		return address_domain(key, entry + 1, len - 1);
 	}
@@ -121,17 +120,16 @@ insert(struct config *c, size_t account, const char *key, struct buf *reason)
 	if (find(c, key, &at)) {
 		if (c->claims[at].account == account)
 			return 0;
-		(void)buf_addf(reason, "\"%s\" is claimed by [%s] already",
-		    key, c->accounts[c->claims[at].account].name);
+		(void)buf_addf(reason, "\"%s\" is claimed by [%s] already", key,
+		    c->accounts[c->claims[at].account].name);
 		return -1;
 	}
-	claims =
-	    reallocarray(c->claims, c->nclaims + 1, sizeof(c->claims[0]));
+	claims = reallocarray(c->claims, c->nclaims + 1, sizeof(c->claims[0]));
 	if (claims != NULL) {
 		c->claims = claims;
 		memmove(&claims[at + 1], &claims[at],
 		    (c->nclaims - at) * sizeof(claims[0]));
-		claims[at] = (struct claim) { strdup(key), account };
+		claims[at] = (struct claim){ strdup(key), account };
 		if (claims[at].key != NULL) {
 			c->nclaims++;
 			return 0;
@@ -180,9 +178,8 @@ route_find(const struct config *c, const struct address *a)
 	account = ROUTE_NONE;
 	for (i = 0; i < 4 && account == ROUTE_NONE; i++) {
 		buf_reset(&key);
-		if (i < 2 &&
-		    address_key(a, c->smtp.origin, i == 0 ? 0 : extension,
-			&key) == -1)
+		if (i < 2 && address_key(a, c->smtp.origin,
+				 i == 0 ? 0 : extension, &key) == -1)
 			break;
 		if (i == 2 &&
 		    address_key(a, c->smtp.origin, a->local.len, &key) == -1)

@@ -28,8 +28,8 @@
 
 /* Who is on the other side; CONTRACT section 1. */
 struct peer {
-	bool local;    /* a pipe, a UNIX socket or a loopback address */
-	bool gone;     /* disconnected before we came */
+	bool local;      /* a pipe, a UNIX socket or a loopback address */
+	bool gone;       /* disconnected before we came */
 	struct buf text; /* for the log, name[address] */
 };
 
@@ -44,27 +44,23 @@ struct session {
 };
 
 static void identify(int fd, struct peer *peer);
-static void describe(
-    const struct sockaddr_storage *address, struct peer *peer);
+static void describe(const struct sockaddr_storage *address, struct peer *peer);
 static void serve(struct session *s);
 static enum stream_status converse(struct session *s);
 static const struct reply *next_reply(struct session *s, struct buf *line,
     enum stream_status *status);
 static enum stream_status receive(struct session *s);
-static enum stream_status receive_data(
-    struct session *s, struct delivery *d, struct data *data);
+static enum stream_status receive_data(struct session *s, struct delivery *d,
+    struct data *data);
 static void drop_content(void *context, const char *text, size_t len);
-static const struct reply *settle(
-    void *context, struct recipient *recipient);
-static const struct reply *settle_unclaimed(
-    struct session *s, struct recipient *recipient);
+static const struct reply *settle(void *context, struct recipient *recipient);
+static const struct reply *settle_unclaimed(struct session *s,
+    struct recipient *recipient);
 static void log_refused(struct session *s, const struct recipient *recipient,
     const struct reply *r, const char *reason);
 static void say_goodbye(struct session *s, enum stream_status status);
 static void log_lost(struct session *s, const char *reason);
-static enum stream_status send_reply(
-    struct session *s, const struct reply *r);
-static int64_t wait_until(const struct session *s);
+static enum stream_status send_reply(struct session *s, const struct reply *r);
 
 void
 session_run(const struct config *config, int in, int out)
@@ -81,6 +77,7 @@ session_run(const struct config *config, int in, int out)
 	inject_init(&s.inject, &config->smtp);
 	smtp_init(&s.smtp, &config->smtp, s.peer.local, settle, &s);
 	if (stream_init(&s.client, in, out, stop) == 0 && !s.peer.gone) {
+		s.client.idle_ms = config->smtp.timeout_s * 1000;
 		if (s.peer.local || config->smtp.allow_remote) {
 			serve(&s);
 		} else {
@@ -89,6 +86,7 @@ session_run(const struct config *config, int in, int out)
 			    "client and allow_remote is no\"",
 			    buf_text(&s.peer.text));
 			(void)send_reply(&s, smtp_reply(REPLY_REMOTE));
+			stream_linger(&s.client);
 		}
 	}
 	stream_free(&s.client);
@@ -113,7 +111,7 @@ session_refuse(int out)
 	    smtp_format(smtp_reply(REPLY_BROKEN_CONFIG), &text) == 0 &&
 	    stream_write(&client, text.data, text.len, deadline_ms) ==
 		STREAM_OK)
-		(void)stream_flush(&client, deadline_ms);
+		stream_linger(&client);
 	stream_free(&client);
 	buf_free(&text);
 }
@@ -177,7 +175,10 @@ serve(struct session *s)
 		status = converse(s);
 	if (status != STREAM_OK)
 		say_goodbye(s, status);
-	(void)stream_flush(&s->client, wait_until(s));
+	if (s->smtp.state == SMTP_QUIT)
+		(void)stream_flush(&s->client, s->end_ms);
+	else
+		stream_linger(&s->client);
 }
 
 /* Command by command, until QUIT (STREAM_OK) or something stops it. */
@@ -198,12 +199,11 @@ converse(struct session *s)
 		if (s->smtp.state == SMTP_DATA && status == STREAM_OK)
 			status = receive(s);
 		else if ((s->inject.fd != -1 || s->inject.failed) &&
-		    s->smtp.transaction.nrecipients == 0 &&
-		    s->smtp.state <= SMTP_READY)
+			 s->smtp.transaction.nrecipients == 0 &&
+			 s->smtp.state <= SMTP_READY)
 			inject_end(&s->inject);
 		if (smtp_too_many_errors(&s->smtp) && status == STREAM_OK) {
-			(void)send_reply(
-			    s, smtp_reply(REPLY_TOO_MANY_ERRORS));
+			(void)send_reply(s, smtp_reply(REPLY_TOO_MANY_ERRORS));
 			break;
 		}
 	}
@@ -215,8 +215,7 @@ converse(struct session *s)
 static const struct reply *
 next_reply(struct session *s, struct buf *line, enum stream_status *status)
 {
-	*status = stream_read_line(
-	    &s->client, line, SMTP_LINE_MAX, wait_until(s));
+	*status = stream_read_line(&s->client, line, SMTP_LINE_MAX, s->end_ms);
 	switch (*status) {
 	case STREAM_OK:
 		return smtp_command(&s->smtp, buf_text(line), line->len);
@@ -251,26 +250,25 @@ receive(struct session *s)
 	struct data data;
 
 	/* The client sends while the libraries are loaded. */
-	status = stream_flush(&s->client, wait_until(s));
+	status = stream_flush(&s->client, s->end_ms);
 	deliver_open(&d);
 	smtp_data_init(&data);
 	if (status == STREAM_OK)
 		status = receive_data(s, &d, &data);
 	if (status == STREAM_OK) {
 		r = deliver_commit(&d, data.bare_lf);
+		deliver_close(&d);
 		/*
 		 * With 2yz responsibility passes to us, and it has passed on
 		 * already: every object is confirmed (RFC 5321 section 6.1).
 		 */
 		status = send_reply(s, r);
 		if (status == STREAM_OK)
-			status = stream_flush(
-			    &s->client, clock_ms() +
-				s->config->smtp.timeout_s * 1000);
+			status = stream_flush(&s->client,
+			    clock_ms() + s->client.idle_ms);
 		if (status != STREAM_OK && r->code < 300)
 			log_lost(s, "the client went away before the reply, "
 				    "it may send a duplicate");
-		deliver_close(&d);
 		smtp_end_of_data(&s->smtp, r);
 	} else {
 		deliver_close(&d);
@@ -286,8 +284,7 @@ receive_data(struct session *s, struct delivery *d, struct data *data)
 	size_t len;
 
 	while (data->state != DATA_END) {
-		status =
-		    stream_peek(&s->client, &text, &len, wait_until(s));
+		status = stream_peek(&s->client, &text, &len, s->end_ms);
 		if (status != STREAM_OK)
 			return status;
 		len = smtp_data_decode(data, text, len,
@@ -328,19 +325,18 @@ settle_unclaimed(struct session *s, struct recipient *recipient)
 
 	if (s->config->smtp.reinject == NULL || !s->peer.local) {
 		r = smtp_reply(s->config->smtp.unknown_recipient_code == 550
-			? REPLY_UNKNOWN_550
-			: REPLY_UNKNOWN_450);
+				   ? REPLY_UNKNOWN_550
+				   : REPLY_UNKNOWN_450);
 		log_refused(s, recipient, r, "no account claims it");
 		return r;
 	}
-	outcome = inject_recipient(
-	    &s->inject, &s->smtp.transaction, recipient);
+	outcome = inject_recipient(&s->inject, &s->smtp.transaction, recipient);
 	if (outcome == INJECT_OK)
 		return smtp_reply(REPLY_RCPT_OK);
 	r = outcome == INJECT_REFUSED
-	    ? smtp_compose(&s->smtp, s->inject.code, NULL, "%s",
-		  buf_text(&s->inject.reply))
-	    : smtp_reply(REPLY_WRITE_ERROR);
+		? smtp_compose(&s->smtp, s->inject.code, NULL, "%s",
+		      buf_text(&s->inject.reply))
+		: smtp_reply(REPLY_WRITE_ERROR);
 	log_refused(s, recipient, r, buf_text(&s->inject.reason));
 	return r;
 }
@@ -350,14 +346,13 @@ log_refused(struct session *s, const struct recipient *recipient,
     const struct reply *r, const char *reason)
 {
 	struct log_line l;
+	char status[16];
 
 	log_begin(&l, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED,
 	    r->code >= 500 ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING);
-	deliver_log_client(
-	    &l, buf_text(&s->peer.text), &s->smtp.transaction);
+	deliver_log_client(&l, buf_text(&s->peer.text), &s->smtp.transaction);
 	log_add(&l, "to", "<%s>", buf_text(&recipient->path));
-	if (r->status != NULL)
-		log_add(&l, "dsn", "%s", r->status);
+	log_add(&l, "dsn", "%s", smtp_reply_status(r, status));
 	log_add_quoted(&l, "reason", reason);
 	log_end(&l);
 }
@@ -374,12 +369,12 @@ say_goodbye(struct session *s, enum stream_status status)
 	if (s->smtp.state != SMTP_MAIL && s->smtp.state != SMTP_RCPT &&
 	    s->smtp.state != SMTP_DATA)
 		return;
-	log_lost(s,
-	    status == STREAM_TIMEOUT    ? "the client was silent for too long"
-		: status == STREAM_STOP ? "stopped by SIGTERM"
-		: s->smtp.state == SMTP_DATA
-		? "the client went away in the mail data"
-		: "the client went away in the envelope");
+	log_lost(s, status == STREAM_TIMEOUT
+			? "the client was silent for too long"
+		    : status == STREAM_STOP ? "stopped by SIGTERM"
+		    : s->smtp.state == SMTP_DATA
+			? "the client went away in the mail data"
+			: "the client went away in the envelope");
 }
 
 static void
@@ -387,8 +382,8 @@ log_lost(struct session *s, const char *reason)
 {
 	struct log_line l;
 
-	deliver_log_begin(&l, LOG_LOST, LOG_LEVEL_INFO,
-	    buf_text(&s->peer.text), &s->smtp.transaction, NULL);
+	deliver_log_begin(&l, LOG_LOST, LOG_LEVEL_INFO, buf_text(&s->peer.text),
+	    &s->smtp.transaction, NULL);
 	log_add_quoted(&l, "reason", reason);
 	log_end(&l);
 }
@@ -402,18 +397,8 @@ send_reply(struct session *s, const struct reply *r)
 	buf_init(&text, 8 * SMTP_LINE_MAX);
 	status = STREAM_END;
 	if (smtp_format(r, &text) == 0)
-		status = stream_write(
-		    &s->client, text.data, text.len, wait_until(s));
+		status =
+		    stream_write(&s->client, text.data, text.len, s->end_ms);
 	buf_free(&text);
 	return status;
-}
-
-/* When patience ends: with the client, or with the whole session. */
-static int64_t
-wait_until(const struct session *s)
-{
-	int64_t until_ms;
-
-	until_ms = clock_ms() + s->config->smtp.timeout_s * 1000;
-	return until_ms < s->end_ms ? until_ms : s->end_ms;
 }

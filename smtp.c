@@ -18,13 +18,11 @@
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static const struct reply replies[] = {
-	[REPLY_WRITE_ERROR] = { 451, "4.3.0",
-	    "Error: queue file write error" },
+	[REPLY_WRITE_ERROR] = { 451, "4.3.0", "Error: queue file write error" },
 	[REPLY_CONFIG_ERROR] = { 451, "4.3.5",
 	    "Error: mail system configuration error" },
 	[REPLY_NO_STORAGE] = { 452, "4.3.1", "Insufficient system storage" },
-	[REPLY_TOO_BIG] = { 552, "5.3.4",
-	    "Message size exceeds fixed limit" },
+	[REPLY_TOO_BIG] = { 552, "5.3.4", "Message size exceeds fixed limit" },
 	[REPLY_BARE_LF_DATA] = { 550, "5.5.2",
 	    "Error: bare <LF> received, lines end in <CR><LF>" },
 	[REPLY_BARE_LF] = { 500, "5.5.2",
@@ -36,8 +34,6 @@ static const struct reply replies[] = {
 	    "Recipient address rejected: unknown to this filter" },
 	[REPLY_RCPT_OK] = { 250, "2.1.5", "Ok" },
 	[REPLY_FORWARDED] = { 250, "2.0.0", "Ok: forwarded" },
-	[REPLY_NEEDS_UTF8] = { 451, "4.3.0",
-	    "Error: next server does not offer SMTPUTF8" },
 	[REPLY_TIMEOUT] = { 421, "4.4.2", "Error: timeout exceeded" },
 	[REPLY_STOPPING] = { 421, "4.3.2", "Service shutting down" },
 	[REPLY_TOO_MANY_ERRORS] = { 421, "4.7.0", "Error: too many errors" },
@@ -79,7 +75,7 @@ static command_fn do_helo, do_ehlo, do_xforward, do_mail, do_rcpt, do_data,
     do_rset, do_noop, do_vrfy, do_quit;
 
 #define IN(state) (1U << (state))
-#define IN_SESSION \
+#define IN_SESSION                                                             \
 	(IN(SMTP_START) | IN(SMTP_READY) | IN(SMTP_MAIL) | IN(SMTP_RCPT))
 #define IN_TRANSACTION (IN(SMTP_MAIL) | IN(SMTP_RCPT))
 
@@ -120,9 +116,8 @@ static const struct {
 };
 /* clang-format on */
 
-static const char *const xforward_names[XFORWARD_COUNT] = {
-	"NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"
-};
+static const char *const xforward_names[XFORWARD_COUNT] = { "NAME", "ADDR",
+	"PORT", "PROTO", "HELO", "IDENT", "SOURCE" };
 
 static void set_state(struct smtp *s, enum smtp_state state);
 static const struct command *find_command(const char *line, size_t verb_len);
@@ -132,15 +127,15 @@ static bool is_domain(const char *argument);
 static const struct reply *take_attribute(struct transaction *t, char *pair);
 static int decode_xtext(struct buf *out, const char *text);
 static int hex_digit(char c);
-static const struct reply *add_recipient(
-    struct smtp *s, struct recipient *r, char *argument);
+static const struct reply *add_recipient(struct smtp *s, struct recipient *r,
+    char *argument);
 static const struct reply *take_path(char **argument, const char *keyword,
     struct buf *path, struct address *a);
 static const char *skip_route(const char *path);
-static const struct reply *take_parameters(
-    struct parameters *p, bool of_mail, char *text);
-static const struct reply *take_parameter(
-    struct parameters *p, bool of_mail, char *text);
+static const struct reply *take_parameters(struct parameters *p, bool of_mail,
+    char *text);
+static const struct reply *take_parameter(struct parameters *p, bool of_mail,
+    char *text);
 static bool parameter_is_valid(enum parameter p, const char *value);
 static bool is_xtext(const char *value);
 static bool is_notify(const char *value);
@@ -156,7 +151,7 @@ void
 smtp_init(struct smtp *s, const struct smtp_config *config,
     bool xforward_allowed, smtp_settle_fn *settle, void *context)
 {
-	*s = (struct smtp) {
+	*s = (struct smtp){
 		.config = config,
 		.xforward_allowed = xforward_allowed,
 		.settle = settle,
@@ -186,8 +181,8 @@ set_state(struct smtp *s, enum smtp_state state)
 const struct reply *
 smtp_greeting(struct smtp *s)
 {
-	return smtp_compose(
-	    s, 220, NULL, "%s ESMTP swiftdrop", s->config->hostname);
+	return smtp_compose(s, 220, NULL, "%s ESMTP swiftdrop",
+	    s->config->hostname);
 }
 
 const struct reply *
@@ -219,8 +214,8 @@ run(struct smtp *s, const char *line, size_t len)
 	else if ((command->allowed & IN(s->state)) == 0)
 		r = &reply_sequence;
 	else
-		r = command->run(
-		    s, copy + verb_len + strspn(copy + verb_len, " "));
+		r = command->run(s,
+		    copy + verb_len + strspn(copy + verb_len, " "));
 	if (command != NULL && command->next != SMTP_START && r->code < 400)
 		set_state(s, command->next);
 	free(copy);
@@ -288,8 +283,8 @@ static bool
 is_domain(const char *argument)
 {
 	return *argument != '\0' && strchr(argument, ' ') == NULL &&
-	    !text_has_control(argument) &&
-	    utf8_is_valid(argument, strlen(argument));
+	       !text_has_control(argument) &&
+	       utf8_is_valid(argument, strlen(argument));
 }
 
 /* "XFORWARD NAME=value ...", values in xtext (RFC 3461 section 4). */
@@ -338,7 +333,7 @@ take_attribute(struct transaction *t, char *pair)
 	}
 	text = buf_text(&value);
 	known = strcasecmp(text, "[UNAVAILABLE]") != 0 &&
-	    strcasecmp(text, "[TEMPUNAVAIL]") != 0;
+		strcasecmp(text, "[TEMPUNAVAIL]") != 0;
 	buf_free(&t->xforward[i]);
 	if (known)
 		t->xforward[i] = value;
@@ -363,11 +358,10 @@ decode_xtext(struct buf *out, const char *text)
 			c = high * 16 + low;
 			text += 2;
 		}
-		if (c < ' ' || c == 0x7f ||
-		    buf_add_octet(out, (char)c) == -1)
+		if (c < ' ' || c == 0x7f || buf_add_octet(out, (char)c) == -1)
 			return -1;
 	}
-	return utf8_is_valid(buf_text(out), out->len) ? 0 : -1;
+	return 0;
 }
 
 static int
@@ -394,8 +388,7 @@ do_mail(struct smtp *s, char *argument)
 	r = take_path(&argument, "FROM:", &t->reverse_path, &a);
 	if (r == NULL)
 		r = take_parameters(&t->parameters, true, argument);
-	if (r == NULL && a.utf8 &&
-	    !t->parameters.given[PARAMETER_SMTPUTF8])
+	if (r == NULL && a.utf8 && !t->parameters.given[PARAMETER_SMTPUTF8])
 		r = &reply_utf8_address;
 	if (r == NULL && is_above_limit(s))
 		r = &replies[REPLY_TOO_BIG];
@@ -446,8 +439,7 @@ add_recipient(struct smtp *s, struct recipient *recipient, char *argument)
 	const struct reply *r;
 
 	t = &s->transaction;
-	r = take_path(
-	    &argument, "TO:", &recipient->path, &recipient->address);
+	r = take_path(&argument, "TO:", &recipient->path, &recipient->address);
 	if (r == NULL && recipient->path.len == 0)
 		r = &reply_syntax;
 	if (r == NULL)
@@ -459,8 +451,8 @@ add_recipient(struct smtp *s, struct recipient *recipient, char *argument)
 		return r;
 	if (t->nrecipients >= (size_t)s->config->recipient_limit)
 		return &reply_too_many_recipients;
-	recipients = reallocarray(
-	    t->recipients, t->nrecipients + 1, sizeof(*recipients));
+	recipients = reallocarray(t->recipients, t->nrecipients + 1,
+	    sizeof(*recipients));
 	if (recipients == NULL)
 		return &reply_no_memory;
 	t->recipients = recipients;
@@ -518,14 +510,15 @@ do_quit(struct smtp *s, char *argument)
 
 /*
  * Takes "FROM:<path>" or "TO:<path>" off *argument.  As Postfix does by
- * default, a blank may follow the colon and the brackets may be missing.
+ * default, a blank may follow the colon, blanks may stand around the mailbox
+ * inside the brackets, and the brackets may be missing.
  * Returns NULL, or the reply that refuses it.
  */
 static const struct reply *
 take_path(char **argument, const char *keyword, struct buf *path,
     struct address *a)
 {
-	const char *p;
+	const char *p, *end;
 	size_t len;
 	bool brackets;
 
@@ -536,16 +529,21 @@ take_path(char **argument, const char *keyword, struct buf *path,
 	p += strspn(p, " ");
 	brackets = *p == '<';
 	if (brackets)
-		p = skip_route(p + 1);
-	len = p == NULL ? 0 : address_span(p, strlen(p));
-	if (p == NULL || (p[len] == '>') != brackets ||
-	    (len == 0 && !brackets))
+		p = skip_route(p + 1 + strspn(p + 1, " "));
+	if (p == NULL)
 		return &reply_syntax;
+	p += strspn(p, " ");
+	len = address_span(p, strlen(p), brackets);
+	end = p + len;
+	if ((*end == '>') != brackets || (len == 0 && !brackets))
+		return &reply_syntax;
+	while (len > 0 && p[len - 1] == ' ')
+		len--;
 	if (len > 0 && address_parse(a, p, len) == -1)
 		return &reply_syntax;
 	if (buf_add(path, p, len) == -1)
 		return &reply_no_memory;
-	p += len + (brackets ? 1 : 0);
+	p = end + (brackets ? 1 : 0);
 	if (*p != '\0' && *p != ' ')
 		return &reply_syntax;
 	*argument += p - *argument;
@@ -603,8 +601,7 @@ take_parameter(struct parameters *p, bool of_mail, char *text)
 			break;
 	if (i == PARAMETER_COUNT)
 		return &reply_parameter;
-	if (p->given[i] ||
-	    (value == NULL) != (i == PARAMETER_SMTPUTF8) ||
+	if (p->given[i] || (value == NULL) != (i == PARAMETER_SMTPUTF8) ||
 	    (value != NULL && !parameter_is_valid((enum parameter)i, value)))
 		return &reply_syntax;
 	p->given[i] = true;
@@ -622,13 +619,13 @@ parameter_is_valid(enum parameter p, const char *value)
 	switch (p) {
 	case PARAMETER_SIZE:
 		return len > 0 && len <= 20 &&
-		    strspn(value, "0123456789") == len;
+		       strspn(value, "0123456789") == len;
 	case PARAMETER_BODY:
 		return strcasecmp(value, "7BIT") == 0 ||
-		    strcasecmp(value, "8BITMIME") == 0;
+		       strcasecmp(value, "8BITMIME") == 0;
 	case PARAMETER_RET:
 		return strcasecmp(value, "FULL") == 0 ||
-		    strcasecmp(value, "HDRS") == 0;
+		       strcasecmp(value, "HDRS") == 0;
 	case PARAMETER_NOTIFY:
 		return is_notify(value);
 	case PARAMETER_ORCPT:
@@ -698,6 +695,21 @@ smtp_reply(enum reply_id id)
 	return &replies[id];
 }
 
+const char *
+smtp_reply_status(const struct reply *r, char code[16])
+{
+	size_t len;
+
+	if (r->status != NULL)
+		return r->status;
+	len = strspn(r->text, "0123456789.");
+	if (len < 5 || len >= 16 || r->text[1] != '.')
+		len = 0;
+	memcpy(code, r->text, len);
+	code[len] = '\0';
+	return code;
+}
+
 const struct reply *
 smtp_compose(struct smtp *s, int code, const char *status, const char *format,
     ...)
@@ -708,7 +720,7 @@ smtp_compose(struct smtp *s, int code, const char *status, const char *format,
 	va_start(args, format);
 	(void)buf_vaddf(&s->text, format, args);
 	va_end(args);
-	s->composed = (struct reply) { code, status, buf_text(&s->text) };
+	s->composed = (struct reply){ code, status, buf_text(&s->text) };
 	return &s->composed;
 }
 
@@ -753,7 +765,7 @@ parameters_init(struct parameters *p)
 {
 	size_t i;
 
-	*p = (struct parameters) { .given = { false } };
+	*p = (struct parameters){ .given = { false } };
 	for (i = 0; i < PARAMETER_COUNT; i++)
 		buf_init(&p->value[i], SMTP_LINE_MAX);
 }
@@ -800,7 +812,7 @@ transaction_init(struct transaction *t)
 {
 	size_t i;
 
-	*t = (struct transaction) { .recipients = NULL };
+	*t = (struct transaction){ .recipients = NULL };
 	buf_init(&t->reverse_path, SMTP_LINE_MAX);
 	parameters_init(&t->parameters);
 	for (i = 0; i < XFORWARD_COUNT; i++)
@@ -840,10 +852,10 @@ enum octet_class {
 };
 
 enum data_action {
-	ACTION_PUT,      /* it is content */
-	ACTION_DROP,     /* it is not, or not yet */
-	ACTION_CR_PUT,   /* so is the CR that was held back */
-	ACTION_BARE,     /* content that the message is refused for */
+	ACTION_PUT,    /* it is content */
+	ACTION_DROP,   /* it is not, or not yet */
+	ACTION_CR_PUT, /* so is the CR that was held back */
+	ACTION_BARE,   /* content that the message is refused for */
 	ACTION_END
 };
 
@@ -885,12 +897,12 @@ static enum octet_class classify(char octet);
 void
 smtp_data_init(struct data *d)
 {
-	*d = (struct data) { .state = DATA_LINE };
+	*d = (struct data){ .state = DATA_LINE };
 }
 
 size_t
-smtp_data_decode(struct data *d, const char *in, size_t len,
-    smtp_sink_fn *sink, void *context)
+smtp_data_decode(struct data *d, const char *in, size_t len, smtp_sink_fn *sink,
+    void *context)
 {
 	enum data_action action;
 	enum octet_class class;

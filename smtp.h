@@ -34,23 +34,22 @@ struct reply {
 
 /* Replies that are not answers to a command's syntax or sequence. */
 enum reply_id {
-	REPLY_WRITE_ERROR,    /* may pass: 451 4.3.0 */
-	REPLY_CONFIG_ERROR,   /* ours to mend: 451 4.3.5 */
-	REPLY_NO_STORAGE,     /* 452 4.3.1 */
-	REPLY_TOO_BIG,        /* 552 5.3.4 */
-	REPLY_BARE_LF_DATA,   /* 550 5.5.2 */
-	REPLY_BARE_LF,        /* 500 5.5.2 */
-	REPLY_LINE_TOO_LONG,  /* 500 5.5.2 */
-	REPLY_UNKNOWN_450,    /* 450 4.1.1 */
-	REPLY_UNKNOWN_550,    /* 550 5.1.1 */
-	REPLY_RCPT_OK,        /* 250 2.1.5 */
-	REPLY_FORWARDED,      /* 250 2.0.0 */
-	REPLY_NEEDS_UTF8,     /* 451 4.3.0: SMTPUTF8 ends behind us */
-	REPLY_TIMEOUT,        /* 421 4.4.2 */
-	REPLY_STOPPING,       /* 421 4.3.2 */
+	REPLY_WRITE_ERROR,     /* may pass: 451 4.3.0 */
+	REPLY_CONFIG_ERROR,    /* ours to mend: 451 4.3.5 */
+	REPLY_NO_STORAGE,      /* 452 4.3.1 */
+	REPLY_TOO_BIG,         /* 552 5.3.4 */
+	REPLY_BARE_LF_DATA,    /* 550 5.5.2 */
+	REPLY_BARE_LF,         /* 500 5.5.2 */
+	REPLY_LINE_TOO_LONG,   /* 500 5.5.2 */
+	REPLY_UNKNOWN_450,     /* 450 4.1.1 */
+	REPLY_UNKNOWN_550,     /* 550 5.1.1 */
+	REPLY_RCPT_OK,         /* 250 2.1.5 */
+	REPLY_FORWARDED,       /* 250 2.0.0 */
+	REPLY_TIMEOUT,         /* 421 4.4.2 */
+	REPLY_STOPPING,        /* 421 4.3.2 */
 	REPLY_TOO_MANY_ERRORS, /* 421 4.7.0 */
-	REPLY_REMOTE,         /* 421 4.7.0 */
-	REPLY_BROKEN_CONFIG   /* 421 4.3.5 */
+	REPLY_REMOTE,          /* 421 4.7.0 */
+	REPLY_BROKEN_CONFIG    /* 421 4.3.5 */
 };
 
 /* MAIL and RCPT parameters (RFC 5321 section 4.1.1.11). */
@@ -105,8 +104,8 @@ struct transaction {
  * Settles a recipient whose syntax is right: returns the reply to its RCPT;
  * any but 2yz refuses it.  The recipient is borrowed.
  */
-typedef const struct reply *smtp_settle_fn(
-    void *context, struct recipient *recipient);
+typedef const struct reply *smtp_settle_fn(void *context,
+    struct recipient *recipient);
 
 enum smtp_state {
 	SMTP_START, /* greeted, no EHLO or HELO yet */
@@ -124,7 +123,7 @@ struct smtp {
 	void *context; /* borrowed; for settle */
 	enum smtp_state state;
 	unsigned int errors;
-	bool refused; /* the newest 5yz is a refused recipient's */
+	bool refused;    /* the newest 5yz is a refused recipient's */
 	struct buf helo; /* owned */
 	struct transaction transaction;
 	struct reply composed; /* made at run time; its text is in text */
@@ -161,6 +160,12 @@ bool smtp_too_many_errors(const struct smtp *s);
 /* One of the replies above. */
 const struct reply *smtp_reply(enum reply_id id);
 
+/*
+ * The enhanced status code of a reply, also of one whose text another server
+ * wrote; "" where it has none.  Borrowed from code, which is overwritten.
+ */
+const char *smtp_reply_status(const struct reply *r, char code[16]);
+
 /* A reply with text made at run time; borrowed until the next command. */
 const struct reply *smtp_compose(struct smtp *s, int code, const char *status,
     const char *format, ...) __attribute__((format(printf, 4, 5)));
@@ -177,7 +182,7 @@ const char *smtp_xforward_name(enum xforward x);
 
 /* Mail data, being decoded; see smtp_data_decode(). */
 enum data_state {
-	DATA_LINE,   /* at the start of a line */
+	DATA_LINE, /* at the start of a line */
 	DATA_TEXT,
 	DATA_CR,     /* after CR */
 	DATA_DOT,    /* after a dot that began a line; it is not content */

@@ -21,6 +21,7 @@
 #include "banned.h"
 
 enum {
+	STREAM_LINGER_MS = 1000,   /* for the peer to read the last reply */
 	STREAM_INPUT = 64 * 1024,  /* octets read ahead */
 	STREAM_OUTPUT = 32 * 1024, /* octets that wait before they are sent */
 	STREAM_BARE_LF_MS = 2000   /* grace for the rest of a broken line */
@@ -37,16 +38,16 @@ struct line_reader {
 
 static bool take_line(struct stream *s, struct line_reader *r);
 static enum stream_status fill(struct stream *s, int64_t deadline_ms);
-static enum stream_status wait_for(
-    const struct stream *s, int fd, short events, int64_t deadline_ms);
-static enum stream_status send_all(
-    struct stream *s, const char *data, size_t len, int64_t deadline_ms);
+static enum stream_status wait_for(const struct stream *s, int fd, short events,
+    int64_t deadline_ms);
+static enum stream_status send_all(struct stream *s, const char *data,
+    size_t len, int64_t deadline_ms);
 static ssize_t send_some(int fd, const char *data, size_t len);
 
 int
 stream_init(struct stream *s, int in, int out, int stop)
 {
-	*s = (struct stream) { .in = in, .out = out, .stop = stop };
+	*s = (struct stream){ .in = in, .out = out, .stop = stop };
 	buf_init(&s->pending, STREAM_OUTPUT);
 	s->data = malloc(STREAM_INPUT);
 	return s->data == NULL ? -1 : 0;
@@ -61,8 +62,8 @@ stream_free(struct stream *s)
 }
 
 enum stream_status
-stream_read_line(
-    struct stream *s, struct buf *line, size_t max, int64_t deadline_ms)
+stream_read_line(struct stream *s, struct buf *line, size_t max,
+    int64_t deadline_ms)
 {
 	struct line_reader r = { .line = line, .max = max };
 	enum stream_status status;
@@ -105,8 +106,7 @@ take_line(struct stream *s, struct line_reader *r)
 		if (octet == '\n')
 			r->bare_lf = true;
 		/* One more than the limit: the CR is stored as well. */
-		if (r->seen <= r->max &&
-		    buf_add_octet(r->line, octet) == -1)
+		if (r->seen <= r->max && buf_add_octet(r->line, octet) == -1)
 			r->max = 0; /* no memory: as if too long */
 		r->seen++;
 		r->last = octet;
@@ -115,8 +115,8 @@ take_line(struct stream *s, struct line_reader *r)
 }
 
 enum stream_status
-stream_peek(
-    struct stream *s, const char **data, size_t *len, int64_t deadline_ms)
+stream_peek(struct stream *s, const char **data, size_t *len,
+    int64_t deadline_ms)
 {
 	enum stream_status status;
 
@@ -173,9 +173,11 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 	struct pollfd fds[2];
 	int n;
 
+	if (s->idle_ms > 0 && clock_ms() + s->idle_ms < deadline_ms)
+		deadline_ms = clock_ms() + s->idle_ms;
 	/* poll(2) passes over a descriptor of -1. */
-	fds[0] = (struct pollfd) { .fd = fd, .events = events };
-	fds[1] = (struct pollfd) {
+	fds[0] = (struct pollfd){ .fd = fd, .events = events };
+	fds[1] = (struct pollfd){
 		.fd = events == POLLIN ? s->stop : -1,
 		.events = POLLIN,
 	};
@@ -192,8 +194,8 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 }
 
 enum stream_status
-stream_write(
-    struct stream *s, const void *data, size_t len, int64_t deadline_ms)
+stream_write(struct stream *s, const void *data, size_t len,
+    int64_t deadline_ms)
 {
 	enum stream_status status;
 
@@ -261,11 +263,25 @@ send_some(int fd, const char *data, size_t len)
 	return write(fd, data, len < PIPE_BUF ? len : PIPE_BUF);
 }
 
+void
+stream_linger(struct stream *s)
+{
+	int64_t deadline_ms;
+
+	deadline_ms = clock_ms() + STREAM_LINGER_MS;
+	if (stream_flush(s, deadline_ms) != STREAM_OK ||
+	    shutdown(s->out, SHUT_WR) == -1)
+		return;
+	s->stop = -1;
+	do
+		s->start = s->end;
+	while (fill(s, deadline_ms) == STREAM_OK);
+}
+
 bool
 stream_peer_is_gone(const struct stream *s)
 {
 	struct pollfd fd = { .fd = s->out };
 
-	return poll(&fd, 1, 0) == 1 &&
-	    (fd.revents & (POLLERR | POLLHUP)) != 0;
+	return poll(&fd, 1, 0) == 1 && (fd.revents & (POLLERR | POLLHUP)) != 0;
 }

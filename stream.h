@@ -23,11 +23,12 @@ enum stream_status {
 };
 
 struct stream {
-	int in;       /* borrowed; read from here */
-	int out;      /* borrowed; written to here; may equal in */
-	int stop;     /* borrowed; signalfd(2) for SIGTERM, or -1 */
-	bool discard; /* nothing can be written any more */
-	char *data;   /* owned; what was read and not yet taken */
+	int in;          /* borrowed; read from here */
+	int out;         /* borrowed; written to here; may equal in */
+	int64_t idle_ms; /* longest wait without progress, 0 for none */
+	int stop;        /* borrowed; signalfd(2) for SIGTERM, or -1 */
+	bool discard;    /* nothing can be written any more */
+	char *data;      /* owned; what was read and not yet taken */
 	size_t start, end;
 	struct buf pending; /* what was written and not yet sent */
 };
@@ -50,16 +51,16 @@ void stream_free(struct stream *s);
  * reported after two seconds instead of at the deadline.  Flushes pending
  * output before it waits; deadline_ms is a clock_ms() time.
  */
-enum stream_status stream_read_line(
-    struct stream *s, struct buf *line, size_t max, int64_t deadline_ms);
+enum stream_status stream_read_line(struct stream *s, struct buf *line,
+    size_t max, int64_t deadline_ms);
 
 /*
  * Shows what is there to read: *data and *len are set, at least one octet,
  * borrowed until the next call; waits when nothing is.  Nothing is taken until
  * stream_take().
  */
-enum stream_status stream_peek(
-    struct stream *s, const char **data, size_t *len, int64_t deadline_ms);
+enum stream_status stream_peek(struct stream *s, const char **data, size_t *len,
+    int64_t deadline_ms);
 
 /* Takes len octets of those that stream_peek() showed. */
 void stream_take(struct stream *s, size_t len);
@@ -68,11 +69,18 @@ void stream_take(struct stream *s, size_t len);
  * Writes octets; small ones wait in memory for company.  A stream whose peer
  * is gone swallows everything.
  */
-enum stream_status stream_write(
-    struct stream *s, const void *data, size_t len, int64_t deadline_ms);
+enum stream_status stream_write(struct stream *s, const void *data, size_t len,
+    int64_t deadline_ms);
 
 /* Sends what waits in memory. */
 enum stream_status stream_flush(struct stream *s, int64_t deadline_ms);
+
+/*
+ * Sends what waits and lets the peer read it: a socket that is closed with
+ * input unread resets the connection, and the last reply may be lost.  Takes
+ * and drops what still comes until the peer closes, for a second at most.
+ */
+void stream_linger(struct stream *s);
 
 /*
  * Tells whether the peer hung up or reset the connection (POLLHUP, POLLERR

@@ -79,12 +79,11 @@ static bool is_ours(const struct http_request *r,
 static bool is_etag(const struct buf *etag, const char *md5_hex);
 static enum verdict judge_status(const struct http_request *r,
     enum http_fault fault, struct swift_result *result);
-static enum verdict settle(
-    struct swift_result *result, enum swift_outcome outcome);
+static enum verdict settle(struct swift_result *result,
+    enum swift_outcome outcome);
 static int rename_object(struct swift_object *object);
 static bool back_off(const struct attempt *attempt, unsigned int tries);
-static void log_try(
-    const struct account *a, const struct swift_result *result);
+static void log_try(const struct account *a, const struct swift_result *result);
 static enum http_fault perform(struct swift *s, struct http_request *r,
     int64_t deadline_ms, struct swift_result *result);
 static enum verdict ensure_login(struct swift *s, const struct account *a,
@@ -114,8 +113,7 @@ static int add_put_headers(struct http_request *r,
     const struct swift_object *object, bool plain);
 static struct login *login_of(struct swift *s, const struct account *a);
 static bool check_container(struct swift *s, const struct account *a,
-    struct attempt *attempt, struct swift_result *result,
-    struct buf *warnings);
+    struct attempt *attempt, struct swift_result *result, struct buf *warnings);
 static bool check_probe(struct swift *s, const struct account *a,
     struct swift_object *probe, struct attempt *attempt,
     struct swift_result *result, struct buf *warnings);
@@ -123,7 +121,7 @@ static bool check_probe(struct swift *s, const struct account *a,
 void
 swift_result_init(struct swift_result *r)
 {
-	*r = (struct swift_result) { .outcome = SWIFT_TEMPORARY };
+	*r = (struct swift_result){ .outcome = SWIFT_TEMPORARY };
 	buf_init(&r->request, 64);
 	buf_init(&r->reason, 1024);
 	buf_init(&r->trans, 128);
@@ -189,8 +187,8 @@ swift_store(struct swift *s, const struct account *a,
 	for (;;) {
 		if (clock_left_ms(deadline_ms) == 0) {
 			buf_reset(&result->reason);
-			(void)buf_add_text(
-			    &result->reason, "the deadline has passed");
+			(void)buf_add_text(&result->reason,
+			    "the deadline has passed");
 			return result->outcome = SWIFT_TEMPORARY;
 		}
 		attempt.retry_after_ms = 0;
@@ -202,6 +200,8 @@ swift_store(struct swift *s, const struct account *a,
 		}
 		if (verdict == VERDICT_PLAIN && !attempt.plain) {
 			attempt.plain = attempt.again = true;
+			(void)buf_add_text(&result->reason,
+			    ", tried once more without metadata");
 			log_try(a, result);
 			continue;
 		}
@@ -211,18 +211,17 @@ swift_store(struct swift *s, const struct account *a,
 		    result->tries > (unsigned int)a->retries)
 			return result->outcome;
 		log_try(a, result);
-		if (verdict == VERDICT_RENAME ? rename_object(object) == -1
-					      : !back_off(&attempt,
-						    result->tries))
+		if (verdict == VERDICT_RENAME
+			? rename_object(object) == -1
+			: !back_off(&attempt, result->tries))
 			return result->outcome;
 	}
 }
 
 /* One PUT, and what it takes to understand its answer. */
 static enum verdict
-try_store(struct swift *s, const struct account *a,
-    struct swift_object *object, struct attempt *attempt,
-    struct swift_result *result)
+try_store(struct swift *s, const struct account *a, struct swift_object *object,
+    struct attempt *attempt, struct swift_result *result)
 {
 	struct http_request r;
 	enum http_fault fault;
@@ -233,7 +232,7 @@ try_store(struct swift *s, const struct account *a,
 	verdict = ensure_login(s, a, attempt, result);
 	result->auth_ms += clock_ms() - started_ms;
 	if (verdict != VERDICT_DONE || result->outcome != SWIFT_STORED) {
-		if (verdict == VERDICT_RETRY)
+		if (verdict == VERDICT_RETRY || result->tries == 0)
 			result->tries++;
 		return verdict;
 	}
@@ -324,8 +323,11 @@ resolve_412(struct swift *s, const struct account *a,
 	else if (r.status == 200 && is_ours(&r, object))
 		verdict = settle(result, SWIFT_STORED);
 	else {
-		(void)buf_add_text(&result->reason,
-		    ", another object has this name");
+		buf_reset(&result->reason);
+		(void)buf_addf(&result->reason,
+		    "PUT answered 412, HEAD %ld: another object has this "
+		    "name, a new one is tried",
+		    r.status);
 		verdict = VERDICT_RENAME;
 	}
 	http_request_free(&r);
@@ -341,9 +343,16 @@ is_ours(const struct http_request *r, const struct swift_object *object)
 
 	length = buf_text(&r->answer[HTTP_CONTENT_LENGTH]);
 	size = strtoll(length, &end, 10);
-	return end != length && *end == '\0' &&
-	    size == object->message->size &&
-	    is_etag(&r->answer[HTTP_ETAG], object->message->md5_hex);
+	/*
+	 * Another account may have put the same content for other recipients
+	 * into the same container; where the fingerprint shows, it tells.
+	 */
+	if (r->answer[HTTP_FINGERPRINT].len > 0 && *object->metadata != '\0' &&
+	    strstr(object->metadata, buf_text(&r->answer[HTTP_FINGERPRINT])) ==
+		NULL)
+		return false;
+	return end != length && *end == '\0' && size == object->message->size &&
+	       is_etag(&r->answer[HTTP_ETAG], object->message->md5_hex);
 }
 
 /* Some front ends put the ETag in quotes. */
@@ -408,8 +417,7 @@ static int
 rename_object(struct swift_object *object)
 {
 	buf_reset(&object->name);
-	return object_name(
-	    &object->name, &object->when, object->message->size);
+	return object_name(&object->name, &object->when, object->message->size);
 }
 
 /* Waits before the next try; false when the deadline comes before it. */
@@ -459,9 +467,8 @@ perform(struct swift *s, struct http_request *r, int64_t deadline_ms,
 	enum http_fault fault;
 
 	fault = http_perform(&s->http, r, deadline_ms);
-	trans = r->answer[HTTP_TRANS_ID].len > 0
-	    ? &r->answer[HTTP_TRANS_ID]
-	    : &r->answer[HTTP_REQUEST_ID];
+	trans = r->answer[HTTP_TRANS_ID].len > 0 ? &r->answer[HTTP_TRANS_ID]
+						 : &r->answer[HTTP_REQUEST_ID];
 	buf_reset(&result->request);
 	buf_reset(&result->reason);
 	buf_reset(&result->trans);
@@ -477,8 +484,8 @@ perform(struct swift *s, struct http_request *r, int64_t deadline_ms,
 
 /* result->outcome is SWIFT_STORED when there is a token or none is needed. */
 static enum verdict
-ensure_login(struct swift *s, const struct account *a,
-    struct attempt *attempt, struct swift_result *result)
+ensure_login(struct swift *s, const struct account *a, struct attempt *attempt,
+    struct swift_result *result)
 {
 	if (a->auth_version == AUTH_TEMPURL || login_of(s, a)->token.len > 0)
 		return settle(result, SWIFT_STORED);
@@ -509,8 +516,8 @@ login_v1(struct swift *s, const struct account *a, struct attempt *attempt,
 		a->key) == 0)
 		fault = perform(s, &r, attempt->deadline_ms, result);
 	token = r.answer[HTTP_AUTH_TOKEN].len > 0
-	    ? &r.answer[HTTP_AUTH_TOKEN]
-	    : &r.answer[HTTP_STORAGE_TOKEN];
+		    ? &r.answer[HTTP_AUTH_TOKEN]
+		    : &r.answer[HTTP_STORAGE_TOKEN];
 	if (fault == HTTP_ANSWERED && (r.status == 200 || r.status == 204))
 		verdict = take_login(a, login_of(s, a), buf_text(token),
 		    buf_text(&r.answer[HTTP_STORAGE_URL]), result);
@@ -541,9 +548,8 @@ login_v3(struct swift *s, const struct account *a, struct attempt *attempt,
 	    (strcmp(buf_text(&r.url) + (len < 3 ? 0 : len - 3), "/v3") == 0 ||
 		buf_add_text(&r.url, "/v3") == 0) &&
 	    buf_add_text(&r.url, "/auth/tokens") == 0 &&
-	    buf_add_text(&r.headers,
-		"Content-Type: application/json\n"
-		"Accept: application/json\n") == 0) {
+	    buf_add_text(&r.headers, "Content-Type: application/json\n"
+				     "Accept: application/json\n") == 0) {
 		r.text = body;
 		fault = perform(s, &r, attempt->deadline_ms, result);
 	}
@@ -648,10 +654,10 @@ v3_identity(const struct account *a)
 	user = named(a->user_id == NULL ? a->user : NULL, a->user_id,
 	    a->user_domain_name, a->user_domain_id);
 	if (user != NULL)
-		(void)json_object_set_new(
-		    user, "password", json_string(a->key));
-	return json_pack(
-	    "{s:[s],s:{s:o}}", "methods", "password", "password", "user", user);
+		(void)json_object_set_new(user, "password",
+		    json_string(a->key));
+	return json_pack("{s:[s],s:{s:o}}", "methods", "password", "password",
+	    "user", user);
 }
 
 /* NULL for none: an application credential has its own. */
@@ -746,8 +752,8 @@ is_text(const json_t *object, const char *key, const char *value)
  * container where object is NULL.  Returns 0 or -1 with errno.
  */
 static int
-make_request(struct swift *s, const struct account *a,
-    struct http_request *r, const struct swift_object *object)
+make_request(struct swift *s, const struct account *a, struct http_request *r,
+    const struct swift_object *object)
 {
 	struct buf path;
 	const char *base;
@@ -756,8 +762,8 @@ make_request(struct swift *s, const struct account *a,
 	buf_init(&path, URL_MAX);
 	result = buf_addf(&path, "/%s", a->container);
 	if (result == 0 && object != NULL)
-		result = buf_addf(
-		    &path, "/%s%s", a->prefix, buf_text(&object->name));
+		result = buf_addf(&path, "/%s%s", a->prefix,
+		    buf_text(&object->name));
 	if (result == 0 && a->auth_version == AUTH_TEMPURL) {
 		result = sign(a, r, a->storage_url, buf_text(&path));
 	} else if (result == 0) {
@@ -799,9 +805,9 @@ sign(const struct account *a, struct http_request *r, const char *url,
 	url = strstr(url, "://") + 3;
 	i = (unsigned int)strcspn(url, "/");
 	len -= (size_t)(url + i - a->storage_url);
-	type = strcmp(a->temp_url_digest, "sha1") == 0 ? EVP_sha1()
-	    : strcmp(a->temp_url_digest, "sha512") == 0 ? EVP_sha512()
-							: EVP_sha256();
+	type = strcmp(a->temp_url_digest, "sha1") == 0     ? EVP_sha1()
+	       : strcmp(a->temp_url_digest, "sha512") == 0 ? EVP_sha512()
+							   : EVP_sha256();
 	buf_init(&text, URL_MAX);
 	result = buf_addf(&text, "%s\n%lld\n%.*s%s", r->method, expires,
 	    (int)len, url + i, path);
@@ -851,10 +857,10 @@ swift_delete(struct swift *s, const struct account *a,
 	fault = HTTP_NO_ANSWER;
 	if (make_request(s, a, &r, object) == 0)
 		fault = perform(s, &r, deadline_ms, result);
-	deleted = fault == HTTP_ANSWERED &&
-		(r.status / 100 == 2 || r.status == 404)
-	    ? 0
-	    : -1;
+	deleted =
+	    fault == HTTP_ANSWERED && (r.status / 100 == 2 || r.status == 404)
+		? 0
+		: -1;
 	http_request_free(&r);
 	return deleted;
 }
@@ -869,16 +875,14 @@ swift_check(struct swift *s, const struct account *a,
 	result->tries = 1;
 	(void)ensure_login(s, a, &attempt, result);
 	if (result->outcome == SWIFT_STORED &&
-	    check_container(s, a, &attempt, result, warnings) &&
-	    probe != NULL)
+	    check_container(s, a, &attempt, result, warnings) && probe != NULL)
 		(void)check_probe(s, a, probe, &attempt, result, warnings);
 	return result->outcome;
 }
 
 static bool
 check_container(struct swift *s, const struct account *a,
-    struct attempt *attempt, struct swift_result *result,
-    struct buf *warnings)
+    struct attempt *attempt, struct swift_result *result, struct buf *warnings)
 {
 	struct http_request r;
 	enum http_fault fault;
@@ -911,6 +915,7 @@ check_probe(struct swift *s, const struct account *a,
     struct swift_object *probe, struct attempt *attempt,
     struct swift_result *result, struct buf *warnings)
 {
+	struct swift_result deletion;
 	struct http_request r;
 	enum http_fault fault;
 
@@ -936,16 +941,27 @@ check_probe(struct swift *s, const struct account *a,
 		fault = perform(s, &r, attempt->deadline_ms, result);
 	if (fault == HTTP_ANSWERED && (r.status == 403 || r.status == 401))
 		(void)buf_addf(warnings,
-		    ", warning: no right to look at an object (%ld)",
-		    r.status);
+		    ", warning: no right to look at an object (%ld)", r.status);
 	else if (fault != HTTP_ANSWERED || r.status != 200 ||
-	    !is_ours(&r, probe))
+		 !is_ours(&r, probe))
 		(void)settle(result, SWIFT_TEMPORARY);
 	http_request_free(&r);
-	if (swift_delete(s, a, probe, attempt->deadline_ms, result) == -1)
+	swift_result_init(&deletion);
+	if (swift_delete(s, a, probe, attempt->deadline_ms, &deletion) == -1) {
 		(void)buf_addf(warnings,
-		    ", warning: the probe was not deleted (%s); it expires "
-		    "in an hour",
-		    buf_text(&result->reason));
+		    ", warning: the probe was not deleted (%s), it expires in "
+		    "an hour",
+		    buf_text(&deletion.reason));
+		if (deletion.status != 401 && deletion.status != 403) {
+			buf_reset(&result->request);
+			buf_reset(&result->reason);
+			(void)buf_add_text(&result->request, "DELETE");
+			(void)buf_add_text(&result->reason,
+			    buf_text(&deletion.reason));
+			result->status = deletion.status;
+			(void)settle(result, SWIFT_TEMPORARY);
+		}
+	}
+	swift_result_free(&deletion);
 	return result->outcome == SWIFT_STORED;
 }

@@ -71,10 +71,13 @@ static const char version_text[] =
     "There is NO WARRANTY, to the extent permitted by law.\n";
 
 static bool protect_stderr(void);
+static bool is_same_channel(int a, int b);
+static void silence_stderr(void);
 static void protect_process(void);
 static int parse_options(int argc, char **argv, struct options *o);
 static int usage_error(const char *what, const char *argument);
-static int take_socket(int *in, int *out);
+static int take_socket(int *in, int *out, bool *stderr_is_free);
+static bool was_connected(int fd);
 static int serve(const struct options *o, bool stderr_is_free);
 static int show_config(const struct config *config);
 static void log_warnings(const struct config *config);
@@ -105,10 +108,10 @@ main(int argc, char **argv)
 	} else {
 		clear_environment();
 		log_warnings(&config);
-		status = options.config ? show_config(&config)
-					: check_run(&config, options.write,
-					      options.addresses,
-					      options.naddresses);
+		status = options.config
+			     ? show_config(&config)
+			     : check_run(&config, options.write,
+				   options.addresses, options.naddresses);
 	}
 	config_free(&config);
 	buf_free(&error);
@@ -126,28 +129,42 @@ main(int argc, char **argv)
 static bool
 protect_stderr(void)
 {
-	struct stat st[3];
-	bool is_free;
 	int fd, null;
 
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (fd = 0; fd <= STDERR_FILENO; fd++)
-		if (fstat(fd, &st[fd]) == -1) {
-			if (null != -1 && null != fd)
-				(void)dup2(null, fd);
-			memset(&st[fd], 0, sizeof(st[fd]));
-		}
-	is_free = true;
-	for (fd = 0; fd < STDERR_FILENO; fd++)
-		if ((S_ISSOCK(st[2].st_mode) || S_ISFIFO(st[2].st_mode)) &&
-		    st[fd].st_dev == st[2].st_dev &&
-		    st[fd].st_ino == st[2].st_ino)
-			is_free = false;
-	if (!is_free && null != -1)
-		(void)dup2(null, STDERR_FILENO);
+		if (fcntl(fd, F_GETFD) == -1 && null != -1)
+			(void)dup2(null, fd);
 	if (null > STDERR_FILENO)
 		(void)close(null);
-	return is_free;
+	if (!is_same_channel(STDIN_FILENO, STDERR_FILENO) &&
+	    !is_same_channel(STDOUT_FILENO, STDERR_FILENO))
+		return true;
+	silence_stderr();
+	return false;
+}
+
+/* Whether two descriptors are one socket or one pipe. */
+static bool
+is_same_channel(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 &&
+	       (S_ISSOCK(x.st_mode) || S_ISFIFO(x.st_mode)) &&
+	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static void
+silence_stderr(void)
+{
+	int null;
+
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null == -1)
+		return;
+	(void)dup2(null, STDERR_FILENO);
+	(void)close(null);
 }
 
 /* What protects secrets and costs nothing, however we were started. */
@@ -183,7 +200,7 @@ parse_options(int argc, char **argv, struct options *o)
 	};
 	int c;
 
-	*o = (struct options) { .config_file = CONFIG_FILE };
+	*o = (struct options){ .config_file = CONFIG_FILE };
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":c:", names, NULL)) != -1) {
 		switch (c) {
@@ -195,15 +212,14 @@ parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'h':
 		case 'v':
-			(void)fputs(
-			    c == 'h' ? usage_text : version_text, stdout);
+			(void)fputs(c == 'h' ? usage_text : version_text,
+			    stdout);
 			return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 		case ':':
-			return usage_error(
-			    "an argument is missing after", argv[optind - 1]);
+			return usage_error("an argument is missing after",
+			    argv[optind - 1]);
 		default:
-			return usage_error(
-			    "unknown option", argv[optind - 1]);
+			return usage_error("unknown option", argv[optind - 1]);
 		}
 	}
 	if (optind < argc) {
@@ -214,8 +230,8 @@ parse_options(int argc, char **argv, struct options *o)
 		o->addresses = argv + optind + 1;
 		o->naddresses = argc - optind - 1;
 		if (o->config && o->naddresses > 0)
-			return usage_error(
-			    "too many arguments, at", o->addresses[0]);
+			return usage_error("too many arguments, at",
+			    o->addresses[0]);
 	}
 	if (o->write && !o->check)
 		return usage_error("only check knows the option", "--write");
@@ -238,7 +254,7 @@ serve(const struct options *o, bool stderr_is_free)
 	struct buf error;
 	int in, out, result, status;
 
-	result = take_socket(&in, &out);
+	result = take_socket(&in, &out, &stderr_is_free);
 	buf_init(&error, LOG_LINE_MAX);
 	log_open("auto", stderr_is_free);
 	status = EX_CONFIG;
@@ -247,8 +263,7 @@ serve(const struct options *o, bool stderr_is_free)
 		    "LISTEN_FDS does not pass one connected stream socket; "
 		    "set Accept=yes in the .socket unit");
 	} else if (config_load(&config, o->config_file, &error) == -1) {
-		log_text(
-		    LOG_CONFIG, LOG_LEVEL_ERROR, "%s", buf_text(&error));
+		log_text(LOG_CONFIG, LOG_LEVEL_ERROR, "%s", buf_text(&error));
 		session_refuse(out);
 	} else {
 		log_open(config.smtp.log, stderr_is_free);
@@ -269,7 +284,7 @@ serve(const struct options *o, bool stderr_is_free)
  * systemd passes something that is not one connection; sd_listen_fds(3).
  */
 static int
-take_socket(int *in, int *out)
+take_socket(int *in, int *out, bool *stderr_is_free)
 {
 	const char *pid;
 	char *end;
@@ -288,11 +303,33 @@ take_socket(int *in, int *out)
 		return 0;
 	}
 	if (n != 1 ||
-	    sd_is_socket(SD_LISTEN_FDS_START, AF_UNSPEC, SOCK_STREAM, 0) <= 0)
+	    sd_is_socket(SD_LISTEN_FDS_START, AF_UNSPEC, SOCK_STREAM, 0) <= 0 ||
+	    !was_connected(SD_LISTEN_FDS_START))
 		return -1;
 	*in = *out = SD_LISTEN_FDS_START;
 	closefrom(SD_LISTEN_FDS_START + 1);
+	if (is_same_channel(SD_LISTEN_FDS_START, STDERR_FILENO)) {
+		*stderr_is_free = false;
+		silence_stderr();
+	}
 	return 0;
+}
+
+/* A client that has gone already leaves an error behind, if not its name. */
+static bool
+was_connected(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t len;
+	int error;
+
+	len = sizeof(address);
+	if (getpeername(fd, (struct sockaddr *)&address, &len) == 0)
+		return true;
+	error = 0;
+	len = sizeof(error);
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 &&
+	       error != 0;
 }
 
 /*

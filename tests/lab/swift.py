@@ -2,8 +2,12 @@
 """OpenStack Swift with one replica, all its servers in one process."""
 
 import os
+import shutil
 import signal
+import ssl
+import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 
@@ -11,8 +15,19 @@ from . import process
 from .keystone import Keystone
 from .tls import Tls
 
+SHARED_MEMORY = "/dev/shm"
 SERVER = os.path.join(os.path.dirname(__file__), "servers",
                       "swift_server.py")
+
+
+def takes_metadata(folder):
+    """Whether an extended attribute may be as large as Swift's can get."""
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        try:
+            os.setxattr(file.name, "user.swift.metadata", b"x" * 16384)
+        except OSError:
+            return False
+    return True
 
 
 class Swift:
@@ -48,6 +63,22 @@ class Swift:
         self.keystone = Keystone(f"{folder}/keystone", self.url, authority) \
             if keystone else None
         self._scheme = scheme or ("https" if authority else "default")
+        self._memory = None
+        self._make_devices()
+
+    def _make_devices(self):
+        """Swift keeps metadata in extended attributes; ext4 has room for 4 KiB.
+
+        Where the folder's file system cannot take what Swift allows, the
+        devices lie in memory (a kernel from 6.6 on).
+        """
+        devices = f"{self.folder}/devices"
+        if os.path.lexists(devices):
+            return
+        if not takes_metadata(self.folder) and takes_metadata(SHARED_MEMORY):
+            self._memory = tempfile.mkdtemp(prefix="swiftdrop-lab-",
+                                            dir=SHARED_MEMORY)
+            os.symlink(self._memory, devices)
 
     def start(self):
         """Starts what is down; the objects of an earlier start are there."""
@@ -77,6 +108,8 @@ class Swift:
         self.go_down()
         if self.keystone:
             self.keystone.stop()
+        if self._memory:
+            shutil.rmtree(self._memory, ignore_errors=True)
 
     def go_down(self):
         """Stops the proxy and its back ends: connections are refused."""
@@ -180,8 +213,26 @@ class Container:
             self.name, prefix=prefix, full_listing=True)[1]]
 
     def head(self, name):
-        """Returns an object's headers, in lower case."""
+        """Returns an object's headers, in lower case and percent-decoded."""
         return self._connection.head_object(self.name, name)
+
+    def metadata(self, name):
+        """Returns the object's X-Object-Meta-*, as they are in the answer.
+
+        The names are in lower case and without that prefix.
+        """
+        url, token = self._connection.get_auth()
+        request = urllib.request.Request(
+            f"{url}/{self.name}/{urllib.parse.quote(name)}", method="HEAD",
+            headers={"X-Auth-Token": token})
+        context = None
+        if self.swift.authority:
+            context = ssl.create_default_context(
+                cafile=self.swift.authority.certificate)
+        with urllib.request.urlopen(request, context=context) as answer:
+            return {key.lower().removeprefix("x-object-meta-"): value
+                    for key, value in answer.headers.items()
+                    if key.lower().startswith("x-object-meta-")}
 
     def get(self, name):
         """Returns an object's headers, in lower case, and its content."""

@@ -17,6 +17,11 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "tests"))
 
 import lab  # noqa: E402
+from helpers import fixtures  # noqa: E402
+from lab import debian  # noqa: E402
+
+bench, relay, store = fixtures.bench, fixtures.relay, fixtures.store
+short_path = fixtures.short_path
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +43,12 @@ def lab_folder(request):
         print(f"\nThe servers' logs are in {path}")
     else:
         shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def package(lab_folder):
+    """The Debian package of this tree, as lab.debian.build() returns it."""
+    return debian.build(TREE, f"{lab_folder}/package")
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +123,11 @@ STORED = ("a@example.org", "b@example.org", "c@example.org",
           "@all.example.org")
 FORWARDS = {"away@example.org": "jane@elsewhere.example",
             "back@example.org": "a@example.org",
-            "both@example.org": "a@example.org, jane@elsewhere.example"}
+            "both@example.org": "a@example.org, jane@elsewhere.example",
+            "gone@example.org": "nobody@[127.0.0.1]"}
+# The server behind refuses one subject, by cleanup(8): at the end of data.
+MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
+                         "REJECT refused by the server behind}}"}
 DOMAINS = ("example.org", "all.example.org")
 
 
@@ -121,7 +136,7 @@ def postfix_server(lab_folder, swiftdrop_binary, sink_server):
     """A Postfix that runs swiftdrop by spawn(8)."""
     yield from _running(lab.Postfix(
         f"{lab_folder}/postfix", swiftdrop_binary, {}, STORED, FORWARDS,
-        relay_port=sink_server.port, domains=DOMAINS))
+        relay_port=sink_server.port, main=MAIN, domains=DOMAINS))
 
 
 @pytest.fixture

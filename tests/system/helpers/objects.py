@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an object must look like (contract, section 4), computed here."""
+
+import hashlib
+import re
+import urllib.parse
+
+NAME = re.compile(r"(\d{10})\.M(\d{6})P(\d+)R([0-9a-f]{16})"
+                  r"\.([^/:,]+),S=(\d+)")
+
+
+def fingerprint(sender, recipients, content, xforward=False):
+    """The contract's fingerprint."""
+    if xforward:
+        lines = content.split(b"\r\n")
+        if lines[0].lower().startswith(b"received:"):
+            del lines[0]
+            while lines and lines[0][:1] in (b" ", b"\t"):
+                del lines[0]
+            content = b"\r\n".join(lines)
+    text = sender + "\n"
+    for recipient in sorted(address.lower() for address in recipients):
+        text += recipient + "\n"
+    return hashlib.sha256(text.encode() + b"\n" + content).hexdigest()
+
+
+def recipients(metadata):
+    """Envelope-To and what continues it; metadata in lower case."""
+    found, number, name = [], 1, "envelope-to"
+    while name in metadata:
+        found += metadata[name].split(",")
+        number += 1
+        name = f"envelope-to-{number}"
+    return [urllib.parse.unquote(address) for address in found]
+
+
+def in_limits(metadata):
+    """Swift's limits, and nothing that needs a header's encoding."""
+    total = 0
+    for name, value in metadata.items():
+        assert len(value) <= 256, (name, len(value))
+        assert len(name) <= 128, name
+        assert all(0x21 <= ord(octet) <= 0x7e for octet in value), value
+        total += len(name) + len(value)
+    assert total <= 4096, total
+    assert len(metadata) <= 90

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container with mail in it, and examples/swiftq.py to work on it."""
+
+import collections
+import hashlib
+import importlib.util
+import json
+import multiprocessing
+import os
+import pathlib
+import signal
+import sys
+import tempfile
+import time
+import urllib.parse
+
+SWIFTQ = str(pathlib.Path(__file__).resolve().parents[2]
+             / "examples" / "swiftq.py")
+FOLDERS = ("cur", "processing", "retry", "failed", "done")
+
+
+def _module():
+    spec = importlib.util.spec_from_file_location("swiftq", SWIFTQ)
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules["swiftq"] = loaded      # where dataclasses look it up
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+swiftq = _module()
+
+
+class Process(multiprocessing.get_context("fork").Process):
+    """A swiftq, forked from here: Debian's swiftclient takes 0.6 s of CPU
+    to load, which a hundred tests need not do a hundred times."""
+
+    def __init__(self, argv, stdout, stderr, env=None, before=None):
+        super().__init__()
+        self.argv, self.out, self.err = argv, stdout, stderr
+        self.env, self.before = env, before
+
+    def run(self):
+        os.dup2(self.out.fileno(), 1)
+        os.dup2(self.err.fileno(), 2)
+        sys.stdout = open(1, "w", closefd=False)
+        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.env is not None:
+            os.environ.clear()
+            os.environ.update(self.env)
+        if self.before:
+            self.before()
+        sys.exit(swiftq.main(self.argv))
+
+    def wait(self, seconds=120):
+        """The exit status; minus the signal's number when it was one."""
+        self.join(seconds)
+        assert self.exitcode is not None, f"still runs after {seconds} s"
+        return self.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+
+class Box:
+    def __init__(self, container, ini, tmp_path, lock=None):
+        self.container = container
+        self.name = container.name
+        self.swift = container.swift
+        self.connection = self.swift.connection()
+        self.tmp_path = tmp_path
+        self.lock = lock or f"flock:{tmp_path}/locks"
+        self.ini = ini({"box": {"recipients": "a@swift.test",
+                                **container.options()}})
+        self._number = 0
+        self._started = []
+
+    # Mail as swiftdrop stores it.
+
+    def put(self, content=None, folder="cur/", name=None, age=0, headers=(),
+            **metadata):
+        """Stores a message; returns its Maildir name."""
+        self._number += 1
+        if content is None:
+            content = (f"Subject: {self._number}\r\n\r\n"
+                       f"text {os.urandom(4).hex()}\r\n").encode()
+        name = name or (f"{int(time.time()) - age}.M{self._number:06d}P1"
+                        f"R{os.urandom(8).hex()}.host,S={len(content)}")
+        values = {"Envelope-Count": "1", "Envelope-From": "from@swift.test",
+                  "Envelope-To": "a@swift.test",
+                  "Sha256": hashlib.sha256(content).hexdigest(),
+                  "Fingerprint": hashlib.sha256(
+                      b"fingerprint" + content).hexdigest(),
+                  "Queue-Id": "4XyZ", **metadata}
+        self.connection.put_object(
+            self.name, folder + name, content, content_type="message/rfc822",
+            headers={**{"X-Object-Meta-" + k.replace("_", "-"): v
+                        for k, v in values.items()}, **dict(headers)})
+        return name
+
+    def copy(self, source, to, **metadata):
+        """A second copy, as a crash between copy and delete leaves one."""
+        self.connection.copy_object(
+            self.name, source, f"/{self.name}/{to}",
+            {"X-Object-Meta-" + k.replace("_", "-"): v
+             for k, v in metadata.items()})
+
+    # What became of it.
+
+    def names(self, folder):
+        """The Maildir names in a folder, oldest first."""
+        return sorted(n.rsplit("/", 1)[1]
+                      for n in self.container.names(folder + "/"))
+
+    def where(self):
+        """Folder -> names, for those folders that have any."""
+        return {f: self.names(f) for f in FOLDERS if self.names(f)}
+
+    def raw(self, name):
+        """An object's headers as Swift sent them."""
+        self.connection.head_object(self.name, name)
+        return self.connection.http_conn[1].resp.headers
+
+    # swiftq.
+
+    def argv(self, *args, ini=None, lock=None):
+        return ["-c", ini or self.ini, "--lock", lock or self.lock, *args]
+
+    def swiftq(self, *args, status=0, ini=None, lock=None, env=None):
+        """Runs swiftq to its end; fails unless it exits with STATUS."""
+        with tempfile.TemporaryFile() as out, \
+                tempfile.TemporaryFile() as err:
+            process = Process(self.argv(*args, ini=ini, lock=lock), out, err,
+                              env)
+            process.start()
+            self._started.append(process)
+            done = process.wait()
+            out.seek(0)
+            err.seek(0)
+            result = Result(out.read(), err.read().decode())
+        assert done == status, (f"{args}: exit status {done}, not {status}\n"
+                                f"{result.err}{result.stdout.decode()}")
+        return result
+
+    def events(self, *args, **kwargs):
+        """Runs swiftq with --json; returns its events, summary last."""
+        done = self.swiftq("--json", *args, **kwargs)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def start(self, *args, lock=None, before=None):
+        """Starts swiftq with --json; its events go to a file, see
+        events_of()."""
+        path = f"{self.tmp_path}/{len(self._started)}.log"
+        with open(path, "wb") as log:
+            process = Process(self.argv("--json", *args, lock=lock), log, log,
+                              before=before)
+            process.start()
+        process.log = path
+        self._started.append(process)
+        return process
+
+    def close(self):
+        for process in self._started:
+            process.kill()
+            process.join()
+
+
+Result = collections.namedtuple("Result", "stdout err")
+
+
+def events_of(process):
+    """The events so far of a process that start() has started."""
+    with open(process.log) as log:
+        return [json.loads(line) for line in log if line.startswith("{")]
+
+
+def wait_for(condition, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not after {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def quote(address):
+    """As the filter writes an address into a list."""
+    return urllib.parse.quote(address, safe="!#$&'()*+/:;=?@[]^_`{|}~-.<>\"")

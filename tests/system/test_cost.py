@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a session must not cost: memory that grows with the message, a
+greeting that waits for libraries, the whole bundle of authorities.
+
+Nothing here is timed: strace(1) tells the order of what is done, /proc the
+peak of memory. bench/run measures the times.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+BUNDLES = ("ca-certificates.crt", "cert.pem", "ca-bundle.crt")
+LIBRARIES = ("libcurl", "libcrypto", "libssl", "libsystemd")
+AUTHORITIES = 40
+MAIL = b"Subject: cost\r\n\r\nhello\r\n"
+
+
+class Trace:
+    """A session under strace(1), and what it did, in order."""
+
+    def __init__(self, bench, config):
+        self._path = bench.folder / "trace"
+        self.session = bench.session(config, prefix=(
+            "strace", "-f", "-y", "-s", "40", "-e",
+            "trace=openat,open,read,pread64,write,writev,sendto,sendmsg",
+            "-o", str(self._path)))
+        self.session.greet()
+
+    def text(self):
+        """The whole trace, once the session has ended."""
+        self.session.quit()
+        text = self._path.read_text()
+        assert "220 " in text, "strace does not see what the program sends"
+        return text
+
+
+def opened(text):
+    """The paths that a trace opens or tries to open, in order."""
+    return re.findall(r'\bopen(?:at)?\((?:\S+, )?"([^"]+)"', text)
+
+
+def named(paths, *words):
+    return [path for path in paths
+            if any(word in os.path.basename(path) for word in words)]
+
+
+@pytest.fixture
+def capath(tmp_path, authority):
+    """A hashed folder in which the lab's authority is one of many."""
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    key = tmp_path / "authority.key"
+    subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey",
+                    "-noout", "-out", key], check=True)
+    for number in range(AUTHORITIES):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-new", "-key", key, "-days", "30",
+             "-subj", f"/CN=authority {number}", "-out",
+             folder / f"{number}.pem"], check=True)
+    shutil.copy(authority.certificate, folder / "lab.pem")
+    subprocess.run(["openssl", "rehash", folder], check=True)
+    return folder
+
+
+def box(container, **more):
+    return {"recipients": "*", **container.options(), **more}
+
+
+def test_the_greeting_is_sent_before_any_library_is_opened(bench, container):
+    trace = Trace(bench, bench.config(box=box(container)))
+    assert trace.session.deliver(MAIL).code == 250
+    before, _, after = trace.text().partition('"220 ')
+    assert named(opened(before), *LIBRARIES) == []
+    assert named(opened(after), "libcurl.so")
+    assert container.only()[2] == MAIL
+
+
+def test_a_session_without_mail_data_opens_no_library(bench, container):
+    trace = Trace(bench, bench.config(box=box(container)))
+    trace.session.envelope()
+    assert trace.session.cmd("RSET").code == 250
+    paths = opened(trace.text())
+    assert named(paths, "libc.so")
+    assert named(paths, *LIBRARIES) == []
+
+
+def test_a_session_reads_only_the_authority_it_needs(bench, tls_container,
+                                                     capath):
+    trace = Trace(bench, bench.config(box=box(tls_container, cacert=capath)))
+    assert trace.session.deliver(MAIL).code == 250
+    text = trace.text()
+    files = [path for path in opened(text) if path.startswith(f"{capath}/")]
+    assert len(os.listdir(capath)) > 2 * AUTHORITIES
+    assert len(set(files)) == 1, files
+    read = sum(int(count) for count in re.findall(
+        rf"read(?:64)?\(\d+<{re.escape(str(capath))}/.* = (\d+)$", text, re.M))
+    size = os.path.getsize(capath / "lab.pem")
+    # Two requests, at most two connections, each of which looks it up.
+    assert 0 < read <= 2 * size, (read, size)
+    assert named(opened(text), *BUNDLES) == []
+    assert tls_container.only()[2] == MAIL
+
+
+def test_the_default_authorities_are_never_read_as_a_bundle(bench,
+                                                            tls_container):
+    """They do not know the lab's, so the mail is refused besides."""
+    options = box(tls_container)
+    del options["cacert"]
+    trace = Trace(bench, bench.config(box=options))
+    reply = trace.session.deliver(MAIL)
+    assert (reply.code, reply.status) == (451, "4.3.5")
+    paths = opened(trace.text())
+    assert named(paths, "libcurl.so")
+    assert named(paths, *BUNDLES) == []
+    assert tls_container.names() == []
+
+
+def peak_kib(bench, container, size):
+    """The peak memory of a session that stores a mail of this size."""
+    session = bench.accept(box=box(container))
+    line = b"x" * 78 + b"\r\n"
+    content = (line * (size // len(line) + 1))[:size - 2] + b"\r\n"
+    assert len(content) == size
+    assert session.deliver(content, timeout=90).code == 250
+    # ru_maxrss would also count what the process was before exec.
+    with open(f"/proc/{session.process.pid}/status") as file:
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", file.read())[1])
+    session.quit()
+    return peak
+
+
+def test_a_mail_of_50_mib_takes_at_most_4_mib_more_memory(bench, container):
+    small = peak_kib(bench, container, 1 << 10)
+    large = peak_kib(bench, container, 50 << 20)
+    assert large - small <= 4096, (small, large)
+    sizes = sorted(int(container.head(name)["content-length"])
+                   for name in container.names())
+    assert sizes == [1 << 10, 50 << 20]

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Debian package itself; test_systemd.py installs it."""
+
+import hashlib
+import os
+import re
+import subprocess
+
+from conftest import TREE
+from lab import debian
+
+
+def _run(*argv, **options):
+    return subprocess.run(argv, check=True, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, **options).stdout
+
+
+def _sum(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def test_two_builds_are_the_same(package, lab_folder):
+    # Another folder with another name; the first one's time has passed.
+    again = debian.build(TREE, f"{lab_folder}/package-built-again")
+    assert _sum(again) == _sum(package)
+
+
+def test_lintian_finds_nothing(package):
+    changes = package.removesuffix(".deb") + ".changes"
+    # Its exit code does not tell of tags below "error".
+    output = _run("lintian", "--allow-root", "--pedantic",
+                  "--display-info", changes)
+    assert output == "", output
+
+
+def test_the_build_is_hardened(package):
+    log = os.path.join(os.path.dirname(package), "log")
+    _run("blhc", "--all", log)
+
+
+def test_depends_names_what_is_loaded_at_run_time(package, tmp_path):
+    """dpkg-shlibdeps sees none of the libraries that lazy.c loads."""
+    _run("dpkg-deb", "-x", package, str(tmp_path))
+    program = (tmp_path / "usr/sbin/swiftdrop").read_bytes()
+    sonames = set(re.findall(rb"lib[a-z]+\.so\.\d+", program))
+    needed = _run("objdump", "-p", str(tmp_path / "usr/sbin/swiftdrop"))
+    linked = set(re.findall(r"NEEDED +(\S+)", needed))
+    loaded = {name.decode() for name in sonames} - linked
+    assert loaded == {"libcurl.so.4", "libcrypto.so.3", "libsystemd.so.0"}
+
+    depends = _run("dpkg-deb", "-f", package, "Depends")
+    named = {re.split(r"[ (|]", entry.strip())[0]
+             for entry in depends.split(",")}
+    for soname in loaded:
+        # Merged /usr: the linker names one path, dpkg knows the other.
+        path = re.search(rf"{re.escape(soname)} .*=> (\S+)",
+                         _run("/sbin/ldconfig", "-p")).group(1)
+        owner = _run("dpkg-query", "-S", f"*{path.removeprefix('/usr')}")
+        assert owner.split(":")[0] in named, f"{soname}: {owner}{depends}"
+
+
+def test_everything_for_an_administrator_is_inside(package):
+    names = {line.split(maxsplit=5)[5].removesuffix(".gz")
+             for line in _run("dpkg-deb", "-c", package).splitlines()}
+    doc = "./usr/share/doc/swiftdrop"
+    assert names >= {
+        "./usr/sbin/swiftdrop",
+        "./usr/share/man/man8/swiftdrop.8",
+        "./usr/share/man/man5/swiftdrop.ini.5",
+        "./lib/systemd/system/swiftdrop.socket",
+        "./lib/systemd/system/swiftdrop@.service",
+        "./lib/systemd/system/swiftdrop-check.service",
+        "./lib/systemd/system/swiftdrop-check.timer",
+        "./usr/lib/systemd/catalog/swiftdrop.catalog",
+        "./usr/lib/sysusers.d/swiftdrop.conf",
+        f"{doc}/swiftdrop.ini.example", f"{doc}/postfix/main.cf",
+        f"{doc}/postfix/master.cf", f"{doc}/units/README.md",
+        f"{doc}/units/hardened.conf", f"{doc}/units/loopback.conf"}
+    assert not [name for name in names if name.startswith("./etc/")]

@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The log (contract, section 6, and the option log of section 2)."""
+
+import os
+import re
+import socket
+import struct
+import time
+
+import pytest
+
+import standin
+from helpers import program
+from standin import answer
+
+MESSAGE = b"From: a@example.org\r\nSubject: hush-content\r\n\r\ntext\r\n"
+XFORWARD = "XFORWARD NAME=mx.example ADDR=192.0.2.9 HELO=h IDENT=4bXyz"
+
+
+def logged(bench, store, relay=None, recipients=("box@example.com",),
+           content=MESSAGE, smtp=(), **options):
+    """The log of a session with one message, and its reply."""
+    more = dict(smtp)
+    if relay:
+        more["reinject"] = relay.place
+    session = bench.accept(SMTP=more, archive=store.account(**options))
+    assert session.cmd(XFORWARD).code == 250
+    session.envelope(recipients=recipients)
+    session.data(content)
+    reply = session.reply()
+    session.quit()
+    assert "hush-content" not in str(session.log)
+    return session.log, reply
+
+
+# The verbs.
+
+def test_stored(bench, store):
+    log, reply = logged(bench, store, recipients=["box@example.com"])
+    line = log.one("stored")
+    assert line["client"] == "mx.example[192.0.2.9]"
+    assert line["from"] == "<from@example.org>"
+    assert line["to"] == "<box@example.com>"
+    assert line["nrcpt"] == "1"
+    assert line["size"] == str(len(MESSAGE))
+    assert line["object"] == "mail/" + store.only[0]
+    assert reply.text.endswith(store.only[0][4:])
+    assert re.fullmatch(r"tx[0-9a-f]+", line["trans"])
+    assert line["tries"] == "1"
+    assert re.fullmatch(r"\d+(\.\d+)?/\d+(\.\d+)?/\d+(\.\d+)?",
+                        line["delays"])
+    assert line["dsn"] == "2.0.0"
+
+
+def test_stored_has_its_order_of_pairs(bench, store):
+    log, _ = logged(bench, store)
+    text, = log.lines("stored")
+    names = re.findall(r"(?:: |, )([a-z_]+)=", text)
+    expected = ["client", "from", "to", "nrcpt", "size", "object", "trans",
+                "tries", "delays", "dsn"]
+    assert [name for name in names if name in expected] == expected
+
+
+def test_stored_once_for_each_account(bench, store):
+    store.containers |= {"one", "two"}
+    session = bench.accept(**{
+        name: store.account(recipients=f"@{name}.example", container=name)
+        for name in ("one", "two")})
+    assert session.deliver(MESSAGE, recipients=[
+        "a@one.example", "b@two.example", "c@two.example"]).code == 250
+    session.quit()
+    lines = [program.pairs(line) for line in session.log.lines("stored")]
+    assert [line["nrcpt"] for line in lines] == ["1", "2"]
+    assert [line["object"].split("/")[0] for line in lines] == ["one", "two"]
+    assert len({line["trans"] for line in lines}) == 2
+
+
+def test_tries_are_counted(bench, store):
+    store.once("PUT", answer(503))
+    log, reply = logged(bench, store, retries="1")
+    assert reply.code == 250
+    assert log.one("stored")["tries"] == "2"
+
+
+@pytest.mark.parametrize("status, dsn", ((503, "4.3.0"), (403, "4.3.5"),
+                                         (404, "4.3.5"), (413, "4.3.1")))
+def test_deferred(status, dsn, bench, store):
+    store.always("PUT", answer(status))
+    log, reply = logged(bench, store)
+    assert reply.code // 100 == 4
+    text, = log.lines("deferred")
+    line = program.pairs(text)
+    assert line["dsn"] == dsn
+    assert line["client"] == "mx.example[192.0.2.9]"
+    assert line["from"] == "<from@example.org>"
+    assert re.search(r'reason="[^"]+"', text)
+    # Which account, which request, which status.
+    assert "archive" in str(log)
+    assert "PUT" in str(log)
+    assert str(status) in str(log)
+
+
+def test_deferred_by_authentication(bench, store):
+    log, reply = logged(bench, store, key="wrong")
+    assert reply.code == 451
+    assert log.lines("deferred")
+    assert "archive" in str(log) and "401" in str(log)
+
+
+def test_rejected(bench, store):
+    log, reply = logged(bench, store, content=b"bare\nLF\r\n")
+    assert reply.code == 550
+    assert log.one("rejected")["dsn"] == "5.5.2"
+
+
+def test_rejected_recipient(bench, store):
+    session = bench.accept(SMTP={"unknown_recipient_code": "550"},
+                           archive=store.account())
+    assert session.cmd("MAIL FROM:<a@b.org>").code == 250
+    assert session.cmd("RCPT TO:<no@example.org>").code == 550
+    session.quit()
+    text, = session.log.lines("rejected")
+    assert "no@example.org" in text and "5.1.1" in text
+
+
+def test_forwarded(bench, store, relay):
+    log, _ = logged(bench, store, relay, recipients=["away@example.com"])
+    line = log.one("forwarded")
+    assert relay.place in line["relay"]
+    assert line["to"] == "<away@example.com>"
+    assert line["dsn"] == "2.0.0"
+    assert not log.lines("stored")
+
+
+def test_stored_and_forwarded(bench, store, relay):
+    log, _ = logged(bench, store, relay,
+                    recipients=["box@example.com", "away@example.com"])
+    assert log.one("stored")["nrcpt"] == "1"
+    assert log.one("forwarded")["nrcpt"] == "1"
+
+
+def test_in_doubt(bench, store, relay):
+    relay.replies["DOT"] = standin.Mail.drop
+    log, reply = logged(bench, store, relay,
+                        recipients=["box@example.com", "away@example.com"])
+    assert reply.code == 451
+    assert log.one("in-doubt")["from"] == "<from@example.org>"
+
+
+def test_lost(bench, store):
+    session = bench.session(bench.config(archive=store.account()))
+    session.greet()
+    session.envelope()
+    assert session.cmd("DATA").code == 354
+    session.send(b"Subject: x\r\n")
+    session.hang_up()
+    session.ends(0)
+    assert len(session.log.lines("lost")) == 1
+
+
+def test_400_without_metadata_is_a_warning(bench, store):
+    store.once("PUT", answer(400))
+    log, reply = logged(bench, store)
+    assert reply.code == 250
+    account, = log.lines("account")
+    assert program.pairs(account)["status"] == "400"
+
+
+def test_new_name_after_412_is_logged(bench, store):
+    store.once("PUT", answer(412))
+    store.once("HEAD", answer(404))
+    log, reply = logged(bench, store, retries="1")
+    assert reply.code == 250
+    assert re.search("412|name", "".join(log.lines("account")))
+
+
+# What may not be in it.
+
+def test_control_characters_are_escaped(bench, store):
+    """Not one octet of a peer can forge or hide a line."""
+    store.always("PUT", answer(503, X_Trans_Id="tx\x01\x1b[2J"))
+    session = bench.accept(archive=store.account(recipients="*"))
+    assert session.cmd("XFORWARD HELO=x+20stored:+20client=y").code == 250
+    assert session.cmd('MAIL FROM:<"a\\\x01b"@example.org>').code in (
+        250, 501, 553)
+    session.cmd("RSET")
+    assert session.cmd("MAIL FROM:<ä@example.org> SMTPUTF8").code == 250
+    assert session.cmd('RCPT TO:<"x, dsn=2.0.0"@example.com>').code == 250
+    session.data(MESSAGE)
+    assert session.reply().code == 451
+    session.quit()
+    for octet in session.log.path.read_bytes():
+        assert octet == 10 or octet >= 32 and octet != 127
+    assert session.log.lines("stored") == []
+
+
+def test_no_query_and_no_userinfo_of_an_url(bench, store):
+    store.always("AUTH", answer(503))
+    url = store.authurl.replace("//", "//someone:hush@") + "?hush=1"
+    session = bench.session(bench.config(archive=store.account(authurl=url)))
+    if session.reply().code == 220:
+        session.cmd("EHLO x")
+        assert session.deliver(MESSAGE).code == 451
+        session.quit()
+    assert "hush" not in str(session.log).replace("hush-content", "")
+    assert "someone" not in str(session.log)
+
+
+def test_proxy_password_is_not_logged(bench, store):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        proxy = f"http://me:hush@127.0.0.1:{unused.getsockname()[1]}"
+        log, reply = logged(bench, store, proxy=proxy)
+        assert reply.code == 451
+        assert "hush" not in str(log).replace("hush-content", "")
+
+
+# Where it goes.
+
+def mounts(folder, *targets):
+    """A prefix that puts own folders in place of /run and /dev."""
+    commands = []
+    for target in targets:
+        own = folder / target.strip("/")
+        own.mkdir(parents=True, exist_ok=True)
+        if target == "/dev":
+            for device in ("null", "urandom", "zero"):
+                (own / device).touch()
+                commands.append(f"mount --bind /dev/{device} {own}/{device}")
+        commands.append(f"mount --rbind {own} {target}")
+    return ("unshare", "-rm", *program.shell("\n".join(commands)))
+
+
+@pytest.fixture
+def places(short_path):
+    """A journal and a syslog socket, and the prefix that puts them where
+    programs look for them."""
+    prefix = mounts(short_path, "/run", "/dev")
+    found = {}
+    for name, path in (("journal", "run/systemd/journal/socket"),
+                       ("syslog", "dev/log")):
+        (short_path / path).parent.mkdir(parents=True, exist_ok=True)
+        found[name] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        found[name].bind(str(short_path / path))
+        found[name].setblocking(False)
+    yield prefix, found["journal"], found["syslog"]
+    found["journal"].close()
+    found["syslog"].close()
+
+
+def received(sock):
+    """The datagrams that are there; a descriptor's content where one was
+    passed, as the journal has it."""
+    found = []
+    while True:
+        try:
+            data, fds, _, _ = socket.recv_fds(sock, 65536, 4)
+        except BlockingIOError:
+            return found
+        for number in fds:
+            data += os.pread(number, 1 << 20, 0)
+            os.close(number)
+        found.append(data)
+
+
+def fields(datagram):
+    """The fields of one entry of the journal's native protocol."""
+    found = {}
+    while datagram:
+        line, _, datagram = datagram.partition(b"\n")
+        if b"=" in line:
+            name, _, value = line.partition(b"=")
+        else:
+            name = line
+            size, = struct.unpack("<Q", datagram[:8])
+            value, datagram = datagram[8:8 + size], datagram[9 + size:]
+        found[name.decode()] = value.decode()
+    return found
+
+
+def deliver_with_log(bench, store, target, prefix=(), **more):
+    session = bench.session(bench.config(
+        SMTP={"log": target}, archive=store.account()), prefix=prefix, **more)
+    session.greet()
+    assert session.cmd(XFORWARD).code == 250
+    assert session.deliver(MESSAGE).code == 250
+    session.quit()
+    return session
+
+
+def test_journal(bench, store, places):
+    prefix, journal, syslog = places
+    session = deliver_with_log(bench, store, "journal", prefix)
+    entries = [fields(datagram) for datagram in received(journal)]
+    entry, = [entry for entry in entries
+              if "stored: " in entry["MESSAGE"]]
+    assert entry["SYSLOG_IDENTIFIER"] == "swiftdrop"
+    assert entry["PRIORITY"] == "6"
+    assert re.fullmatch(r"[0-9a-f]{32}", entry["MESSAGE_ID"])
+    # The pairs are fields as well.
+    values = set(entry.values())
+    for value in ("<from@example.org>", "<box@example.com>",
+                  "mx.example[192.0.2.9]", "mail/" + store.only[0], "2.0.0"):
+        assert value in values or value.strip("<>") in values, entry
+    assert received(syslog) == []
+    assert str(session.log) == ""
+
+
+def test_each_verb_has_a_message_id(bench, store, relay, places):
+    prefix, journal, _ = places
+    session = bench.session(bench.config(
+        SMTP={"log": "journal", "reinject": relay.place},
+        archive=store.account()), prefix=prefix)
+    session.greet()
+    both = ["box@example.com", "away@example.com"]
+    assert session.deliver(MESSAGE, recipients=both).code == 250
+    relay.replies["DOT"] = standin.Mail.drop
+    assert session.deliver(MESSAGE, recipients=both).code == 451
+    assert session.deliver(b"a\nb\r\n").code == 550
+    store.always("PUT", answer(503))
+    assert session.deliver(MESSAGE).code == 451
+    session.envelope()
+    session.hang_up()
+    session.ends(0)
+    identifiers = {}
+    for entry in map(fields, received(journal)):
+        verb = entry["MESSAGE"].split(": ")[0].split()[-1]
+        if "MESSAGE_ID" in entry:
+            identifiers.setdefault(verb, set()).add(entry["MESSAGE_ID"])
+    verbs = {"stored", "forwarded", "in-doubt", "rejected", "deferred",
+             "lost"}
+    assert verbs <= set(identifiers)
+    assert all(len(identifiers[verb]) == 1 for verb in verbs)
+    assert len(set.union(*(identifiers[verb] for verb in verbs))) == len(verbs)
+
+
+def test_journal_field_cannot_be_forged(bench, store, places):
+    prefix, journal, _ = places
+    session = bench.session(bench.config(
+        SMTP={"log": "journal"}, archive=store.account(recipients="*")),
+        prefix=prefix)
+    session.greet()
+    assert session.deliver(
+        MESSAGE, recipients=['"PRIORITY=0 x"@example.com']).code == 250
+    session.quit()
+    entry, = [entry for entry in map(fields, received(journal))
+              if "stored: " in entry["MESSAGE"]]
+    assert entry["PRIORITY"] == "6"
+
+
+def test_syslog(bench, store, places):
+    prefix, journal, syslog = places
+    session = deliver_with_log(bench, store, "syslog", prefix)
+    lines = [datagram.decode() for datagram in received(syslog)]
+    line, = [line for line in lines if "stored: " in line]
+    # Facility mail (2), severity info (6); the session's process.
+    assert line.startswith(f"<{2 * 8 + 6}>")
+    assert f"swiftdrop[{session.process.pid}]: stored: client=" in line
+    assert received(journal) == []
+    assert str(session.log) == ""
+
+
+def test_stderr(bench, store, places):
+    prefix, journal, syslog = places
+    session = deliver_with_log(bench, store, "stderr", prefix)
+    assert len(session.log.lines("stored")) == 1
+    assert received(journal) == received(syslog) == []
+
+
+def test_none(bench, store, places):
+    prefix, journal, syslog = places
+    session = deliver_with_log(bench, store, "none", prefix)
+    assert str(session.log) == ""
+    assert received(journal) == received(syslog) == []
+
+
+def test_postlog(bench, store, short_path):
+    """A line as postlogd takes it, verbatim: date, host, program."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as postlog:
+        postlog.bind(str(short_path / "postlog"))
+        postlog.setblocking(False)
+        session = deliver_with_log(bench, store,
+                                   f"postlog:{short_path}/postlog")
+        lines = [datagram.decode() for datagram in received(postlog)]
+    line, = [line for line in lines if "stored: " in line]
+    assert re.match(
+        r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d "
+        + re.escape(socket.gethostname().split(".")[0]) + r"\S* "
+        + rf"\S*swiftdrop\S*\[{session.process.pid}\]: stored: client=", line)
+    assert str(session.log) == ""
+
+
+def test_postlog_that_nobody_reads_blocks_for_a_second_at_most(
+        bench, store, short_path):
+    """The queue of the socket is full; the mail goes on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as postlog, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+        postlog.bind(str(short_path / "postlog"))
+        filler.setblocking(False)
+        filler.connect(str(short_path / "postlog"))
+        with pytest.raises(BlockingIOError):
+            while True:
+                filler.send(b"x")
+        start = time.monotonic()
+        deliver_with_log(bench, store, f"postlog:{short_path}/postlog")
+        assert time.monotonic() - start < 3.5
+
+
+def test_postlog_socket_missing(bench, store, tmp_path):
+    deliver_with_log(bench, store, f"postlog:{tmp_path}/none")
+
+
+def test_journal_missing(bench, store, tmp_path):
+    deliver_with_log(bench, store, "journal", mounts(tmp_path, "/run"))
+
+
+# auto.
+
+def test_auto_is_the_journal_when_descriptor_2_is_it(bench, store, places,
+                                                     tmp_path):
+    prefix, journal, syslog = places
+    path = tmp_path / "stream"
+    path.touch()
+    found = path.stat()
+    deliver_with_log(bench, store, "auto", prefix, log=path, env={
+        "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+    assert any(b"stored: " in datagram for datagram in received(journal))
+    assert received(syslog) == [] and path.read_text() == ""
+
+
+@pytest.mark.parametrize("stream", ("1:1", "x", ""))
+def test_auto_is_syslog_when_the_journal_is_elsewhere(stream, bench, store,
+                                                      places):
+    prefix, journal, syslog = places
+    session = deliver_with_log(bench, store, "auto", prefix,
+                               env={"JOURNAL_STREAM": stream})
+    assert any(b"stored: " in datagram for datagram in received(syslog))
+    assert received(journal) == [] and str(session.log) == ""
+
+
+def test_auto_is_stderr_without_syslog(bench, store, tmp_path):
+    session = deliver_with_log(bench, store, "auto",
+                               mounts(tmp_path, "/run", "/dev"))
+    assert len(session.log.lines("stored")) == 1
+
+
+def test_auto_is_none_when_descriptor_2_is_the_client(bench, store, tmp_path):
+    """Session checks each reply: nothing but SMTP."""
+    deliver_with_log(bench, store, "auto", mounts(tmp_path, "/run", "/dev"),
+                     how="spawn")

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TLS to the store: the account keys cacert, insecure, cert, cert_key and
+the HTTP hygiene of contract, section 2."""
+
+import shutil
+import ssl
+import uuid
+import warnings
+
+import lab
+import pytest
+
+import standin
+from helpers import program
+
+MESSAGE = b"Subject: tls\r\n\r\ntext\r\n"
+
+
+def server(authority, alt_name="IP:127.0.0.1", days=30):
+    """A server's context with a new certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue(
+        f"server-{uuid.uuid4().hex}", alt_name, days))
+    return context
+
+
+def stored(bench, account, **more):
+    """The reply to one message for this account."""
+    session = bench.session(bench.config(archive=account), **more)
+    session.greet()
+    reply = session.deliver(MESSAGE)
+    session.quit()
+    return reply
+
+
+def refused(reply, store):
+    """Nothing was asked, so no secret was told."""
+    assert reply.code == 451
+    assert reply.status in ("4.3.0", "4.3.5")
+    assert store.requests == []
+
+
+def test_cacert_file(bench, authority):
+    with standin.Store(tls=server(authority)) as store:
+        options = store.account(cacert=authority.certificate)
+        assert stored(bench, options).code == 250
+
+
+def test_cacert_hashed_folder(bench, authority):
+    folder = authority.hashed_folder
+    with standin.Store(tls=server(authority)) as store:
+        assert stored(bench, store.account(cacert=folder)).code == 250
+
+
+def test_cacert_default_is_the_folder(bench, authority, tmp_path):
+    """/etc/ssl/certs as a folder: no bundle is there to be read."""
+    # Copied, because its links lead out of it.
+    folder = shutil.copytree(authority.hashed_folder, tmp_path / "certs")
+    prefix = ("unshare", "-rm",
+              *program.shell(f"mount --bind {folder} /etc/ssl/certs"))
+    with standin.Store(tls=server(authority)) as store:
+        assert stored(bench, store.account(), prefix=prefix).code == 250
+
+
+def test_unknown_authority(bench, authority):
+    with standin.Store(tls=server(authority)) as store:
+        refused(stored(bench, store.account()), store)
+
+
+def test_another_authority(bench, authority, tmp_path):
+    other = lab.Authority(tmp_path / "other")
+    with standin.Store(tls=server(authority)) as store:
+        refused(stored(bench, store.account(cacert=other.certificate)), store)
+
+
+def test_expired_certificate(bench, authority):
+    with standin.Store(tls=server(authority, days=-1)) as store:
+        options = store.account(cacert=authority.certificate)
+        refused(stored(bench, options), store)
+
+
+def test_certificate_of_another_host(bench, authority):
+    with standin.Store(tls=server(authority, "IP:192.0.2.1")) as store:
+        options = store.account(cacert=authority.certificate)
+        refused(stored(bench, options), store)
+
+
+def test_insecure(bench, authority):
+    context = server(authority, "IP:192.0.2.1", -1)
+    with standin.Store(tls=context) as store:
+        assert stored(bench, store.account(insecure="yes")).code == 250
+        assert stored(bench, store.account(insecure="no")).code == 451
+
+
+def test_tls_1_1_is_refused(bench, authority):
+    context = server(authority)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    # Debian's own openssl.cnf refuses it as well; the program must by itself.
+    lax = bench.file("openssl.cnf", "openssl_conf = init\n[init]\n"
+                     "ssl_conf = ssl\n[ssl]\nsystem_default = lax\n[lax]\n"
+                     "MinProtocol = TLSv1\nCipherString = ALL:@SECLEVEL=0\n")
+    prefix = ("unshare", "-rm", *program.shell(
+        f"mount --bind {lax} /etc/ssl/openssl.cnf"))
+    with standin.Store(tls=context) as store:
+        options = store.account(cacert=authority.certificate)
+        refused(stored(bench, options, prefix=prefix), store)
+
+
+def test_tls_1_2_is_enough(bench, authority):
+    context = server(authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with standin.Store(tls=context) as store:
+        options = store.account(cacert=authority.certificate)
+        assert stored(bench, options).code == 250
+
+
+def test_client_certificate(bench, authority):
+    context = server(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.certificate)
+    cert, key = authority.issue(f"client-{uuid.uuid4().hex}")
+    with standin.Store(tls=context) as store:
+        options = store.account(cacert=authority.certificate)
+        assert stored(bench, options).code == 451
+        assert store.requests == []
+        assert stored(bench, {**options, "cert": cert,
+                              "cert_key": key}).code == 250
+
+
+def test_plain_storage_url_after_https_is_refused(bench, authority, store):
+    with standin.Store(tls=server(authority)) as secure:
+        secure.storage_url = store.storage_url
+        reply = stored(bench, secure.account(cacert=authority.certificate))
+        assert reply.code == 451
+        assert store.requests == []
+
+
+@pytest.mark.parametrize("option", ("os_options_object_storage_url",))
+def test_configured_plain_storage_url_after_https(option, bench, authority,
+                                                  store):
+    """At the latest when a message comes."""
+    with standin.Store(tls=server(authority)) as secure:
+        session = bench.session(bench.config(archive=secure.account(
+            cacert=authority.certificate, **{option: store.storage_url})))
+        reply = session.reply()
+        if reply.code == 220:
+            session.cmd("EHLO x")
+            reply = session.deliver(MESSAGE)
+        assert reply.code in (421, 451)
+        assert store.requests == []
+
+
+def test_environment_does_not_add_authorities(bench, authority):
+    env = {"SSL_CERT_FILE": authority.certificate,
+           "SSL_CERT_DIR": authority.hashed_folder,
+           "CURL_CA_BUNDLE": authority.certificate}
+    with standin.Store(tls=server(authority)) as store:
+        refused(stored(bench, store.account(), env=env), store)
+
+
+def test_environment_changes_nothing(bench, authority, tmp_path):
+    keys = tmp_path / "keys"
+    broken = bench.file("openssl.cnf", "openssl_conf = init\n[init]\n"
+                        "ssl_conf = ssl\n[ssl]\nsystem_default = s\n[s]\n"
+                        "MaxProtocol = TLSv1\nCipherString = NULL\n")
+    env = {"SSLKEYLOGFILE": str(keys), "OPENSSL_CONF": str(broken),
+           "SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent",
+           "CURL_CA_BUNDLE": "/nonexistent"}
+    with standin.Store(tls=server(authority)) as store:
+        options = store.account(cacert=authority.certificate)
+        assert stored(bench, options, env=env).code == 250
+    assert not keys.exists()
+
+
+def test_server_that_speaks_no_tls(bench, store, authority):
+    options = store.account(
+        authurl=store.authurl.replace("http:", "https:"),
+        cacert=authority.certificate)
+    with standin.Server() as silent:
+        silent.serve = lambda connection: connection.sendall(b"HTTP/1.1 200\r")
+        options["authurl"] = f"https://127.0.0.1:{silent.port}/auth/v1.0"
+        assert stored(bench, options).code == 451
+    assert store.requests == []

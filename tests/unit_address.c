@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Addresses: what parses, into what, and when two of them are the same.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "unit.h"
+
+#include "address.h"
+
+#include "banned.h"
+
+/* want is local|domain|key, or NULL where the text is refused. */
+static void
+mailboxes_parse_as_rfc_5321_has_them(void **state)
+{
+	static const struct {
+		const char *name, *in, *want;
+	} rows[] = {
+		{ "plain", "User@Example.ORG",
+		    "User|example.org|user@example.org" },
+		{ "bare local part", "postmaster", "postmaster||postmaster@o" },
+		{ "dots anywhere", ".a..b.@c", ".a..b.|c|.a..b.@c" },
+		{ "all of atext", "!#$%&'*+-/=?^_`{|}~@c",
+		    "!#$%&'*+-/=?^_`{|}~|c|!#$%&'*+-/=?^_`{|}~@c" },
+		{ "quoted", "\"A b\"@c", "A b|c|a b@c" },
+		{ "quoted pair", "\"a\\\"\\\\b\"@c", "a\"\\b|c|a\"\\b@c" },
+		{ "quotes that need not be", "\"a\"@c", "a|c|a@c" },
+		{ "quoted at sign", "\"a@b\"@c", "a@b|c|a@b@c" },
+		{ "quoted words", "\"a b\".c.\"d\"@e", "a b.c.d|e|a b.c.d@e" },
+		{ "all of it quoted", "\"a@b\"", "a|b|a@b" },
+		{ "quoted pair without quotes", "a\\ b@c", "a b|c|a b@c" },
+		{ "blanks around the at sign", "a  @ c", "a|c|a@c" },
+		{ "colon", "a:b@c", "a:b|c|a:b@c" },
+		{ "tab in quotes", "\"a\tb\"@c", "a\tb|c|a\tb@c" },
+		{ "empty quoted", "\"\"@c", NULL },
+		{ "all of it quoted, no local part", "\"@c\"", NULL },
+		{ "all of it quoted, no domain", "\"a@\"", NULL },
+		{ "trailing dot", "a@b.c.", "a|b.c|a@b.c" },
+		{ "underscore and digits", "a@_1.b-2", "a|_1.b-2|a@_1.b-2" },
+		{ "address literal", "a@[192.0.2.1]",
+		    "a|[192.0.2.1]|a@[192.0.2.1]" },
+		{ "IPv6 literal", "a@[IPv6:2001:DB8::1]",
+		    "a|[ipv6:2001:db8::1]|a@[ipv6:2001:db8::1]" },
+		{ "UTF-8", "\xc3\x9c@b\xc3\xbc.de",
+		    "\xc3\x9c|b\xc3\xbc.de|\xc3\x9c@b\xc3\xbc.de" },
+		{ "nothing", "", NULL },
+		{ "no local part", "@c", NULL },
+		{ "no domain", "a@", NULL },
+		{ "two at signs", "a@b@c", NULL },
+		{ "blank", "a b@c", NULL },
+		{ "blank in the domain", "a@b c", NULL },
+		{ "comma", "a,b@c", NULL },
+		{ "angle bracket", "a>@c", NULL },
+		{ "control character", "a\tb@c", NULL },
+		{ "DEL", "a\x7f@c", NULL },
+		{ "DEL in quotes", "\"\\\x7f\"@c", NULL },
+		{ "open quote", "\"a@c", NULL },
+		{ "backslash at the end", "\"a\\", NULL },
+		{ "text behind quotes", "\"a\"b@c", NULL },
+		{ "quotes inside", "a\"b\"@c", NULL },
+		{ "leading dot", "a@.b", NULL },
+		{ "two dots", "a@b..c", NULL },
+		{ "two trailing dots", "a@b..", NULL },
+		{ "only a dot", "a@.", NULL },
+		{ "empty literal", "a@[]", NULL },
+		{ "open literal", "a@[1.2.3.4", NULL },
+		{ "blank in a literal", "a@[1 2]", NULL },
+		{ "bracket in a literal", "a@[[]]", NULL },
+		{ "text behind a literal", "a@[1]x", NULL },
+		{ "not UTF-8", "a\xff@c", NULL },
+	};
+	struct address a;
+	struct buf got;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		address_init(&a);
+		buf_init(&got, 1000);
+		errno = 0;
+		if (address_parse(&a, rows[i].in, strlen(rows[i].in)) == 0) {
+			assert_int_equal(buf_addf(&got, "%s|%s|",
+					     buf_text(&a.local),
+					     buf_text(&a.domain)),
+			    0);
+			assert_int_equal(address_key(&a, "O", 0, &got), 0);
+			unit_text(rows[i].name, buf_text(&got),
+			    rows[i].want == NULL ? "refused" : rows[i].want);
+		} else {
+			unit_text(rows[i].name, "refused",
+			    rows[i].want == NULL ? "refused" : rows[i].want);
+			unit_number(rows[i].name, errno, EINVAL);
+		}
+		buf_free(&got);
+		address_free(&a);
+	}
+}
+
+static void
+only_octets_outside_ascii_need_smtputf8(void **state)
+{
+	static const struct {
+		const char *name, *in;
+		bool utf8, has_domain;
+	} rows[] = {
+		{ "ascii", "a@b", false, true },
+		{ "local part", "\xc3\xbc@b", true, true },
+		{ "domain", "a@\xc3\xbc", true, true },
+		{ "no domain", "a", false, false },
+	};
+	struct address a;
+	size_t i;
+
+	(void)state;
+	address_init(&a);
+	for (i = 0; i < COUNT(rows); i++) {
+		assert_int_equal(address_parse(&a, rows[i].in,
+				     strlen(rows[i].in)),
+		    0);
+		unit_number(rows[i].name, a.utf8, rows[i].utf8);
+		unit_number(rows[i].name, a.has_domain, rows[i].has_domain);
+	}
+	address_free(&a);
+}
+
+/* As split_addr(3) of Postfix. */
+static void
+extensions_split_as_in_postfix(void **state)
+{
+	static const struct {
+		const char *name, *local, *delimiters, *want;
+	} rows[] = {
+		{ "plus", "user+x", "+", "user" },
+		{ "first of several", "user+x+y", "+", "user" },
+		{ "two delimiters", "user-x+y", "+-", "user" },
+		{ "other delimiter", "user+x", "-", "user+x" },
+		{ "none", "user+x", "", "user+x" },
+		{ "no extension", "user", "+", "user" },
+		{ "empty extension", "user+", "+", "user" },
+		{ "leading delimiter", "+x", "+", "+x" },
+		{ "owner", "owner-list", "-", "owner-list" },
+		{ "owner with plus", "owner-list+x", "+", "owner-list" },
+		{ "request", "list-request", "-", "list-request" },
+		{ "request, other case", "list-Request", "-", "list-Request" },
+		{ "request alone", "-request", "-", "-request" },
+		{ "mailer-daemon", "MAILER-DAEMON", "-", "mailer-daemon" },
+		{ "double-bounce", "double-bounce", "-", "double-bounce" },
+	};
+	struct address a;
+	struct buf key, want;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		address_init(&a);
+		buf_init(&key, 100);
+		buf_init(&want, 100);
+		assert_int_equal(address_parse(&a, rows[i].local,
+				     strlen(rows[i].local)),
+		    0);
+		assert_int_equal(address_key(&a, "o",
+				     address_extension(&a, rows[i].delimiters),
+				     &key),
+		    0);
+		for (const char *p = rows[i].want; *p != '\0'; p++)
+			(void)buf_add_octet(&want, ascii_lower(*p));
+		(void)buf_add_text(&want, "@o");
+		unit_text(rows[i].name, buf_text(&key), buf_text(&want));
+		buf_free(&key);
+		buf_free(&want);
+		address_free(&a);
+	}
+}
+
+static void
+a_mailbox_ends_at_a_blank_or_bracket(void **state)
+{
+	static const struct {
+		const char *name, *in;
+		bool brackets;
+		size_t want;
+	} rows[] = {
+		{ "end", "a@b", false, 3 },
+		{ "blank in brackets", "a b@c> SIZE=1", true, 5 },
+		{ "bracket", "a@b> SIZE=1", true, 3 },
+		{ "blank", "a@b SIZE=1", false, 3 },
+		{ "in quotes", "\"a >\"@b>", true, 7 },
+		{ "quoted pair", "\"a\\\" \"@b>", true, 8 },
+		{ "open quotes", "\"a b", false, 4 },
+		{ "open quoted pair", "\"a\\", false, 3 },
+		{ "backslash without quotes", "a\\>b>", true, 4 },
+		{ "nothing", "", false, 0 },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++)
+		unit_number(rows[i].name,
+		    (long long)address_span(rows[i].in, strlen(rows[i].in),
+			rows[i].brackets),
+		    (long long)rows[i].want);
+}
+
+static void
+utf8_is_that_of_rfc_3629(void **state)
+{
+	static const struct {
+		const char *name, *in;
+		bool want;
+	} rows[] = {
+		{ "ascii", "a\x7f", true },
+		{ "two octets", "\xc2\x80\xdf\xbf", true },
+		{ "three octets", "\xe0\xa0\x80\xed\x9f\xbf\xef\xbf\xbf",
+		    true },
+		{ "four octets", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", true },
+		{ "lone continuation", "\x80", false },
+		{ "overlong of two", "\xc1\xbf", false },
+		{ "overlong of three", "\xe0\x9f\xbf", false },
+		{ "overlong of four", "\xf0\x8f\xbf\xbf", false },
+		{ "surrogate", "\xed\xa0\x80", false },
+		{ "above U+10FFFF", "\xf4\x90\x80\x80", false },
+		{ "five octets", "\xf8\x88\x80\x80\x80", false },
+		{ "cut after one", "\xc3", false },
+		{ "cut after three", "\xf0\x90\x80", false },
+		{ "not continued", "\xc3(", false },
+	};
+	char *exact;
+	size_t i, len;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		/* Without a NUL, so that a read behind the end is seen. */
+		len = strlen(rows[i].in);
+		exact = malloc(len);
+		assert_non_null(exact);
+		memcpy(exact, rows[i].in, len);
+		unit_number(rows[i].name, utf8_is_valid(exact, len),
+		    rows[i].want);
+		free(exact);
+	}
+}
+
+static void
+control_characters_are_found(void **state)
+{
+	(void)state;
+	assert_false(text_has_control("a ~\xc3\xbc"));
+	assert_true(text_has_control("a\x1f"));
+	assert_true(text_has_control("\x7f"));
+	assert_int_equal(ascii_lower('Z'), 'z');
+	assert_int_equal(ascii_lower('['), '[');
+	assert_int_equal(ascii_lower('\xc3'), '\xc3');
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(mailboxes_parse_as_rfc_5321_has_them),
+		cmocka_unit_test(only_octets_outside_ascii_need_smtputf8),
+		cmocka_unit_test(extensions_split_as_in_postfix),
+		cmocka_unit_test(a_mailbox_ends_at_a_blank_or_bracket),
+		cmocka_unit_test(utf8_is_that_of_rfc_3629),
+		cmocka_unit_test(control_characters_are_found),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

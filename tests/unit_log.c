@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Log lines, as they arrive on a socket like that of Postfix's postlogd.
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#include "log.h"
+
+#include "banned.h"
+
+static char folder[] = "/tmp/unit_log.XXXXXX";
+static char target[64];
+static int server = -1;
+
+static int
+setup(void **state)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+	(void)state;
+	if (mkdtemp(folder) == NULL)
+		return -1;
+	(void)snprintf(target, sizeof(target), "postlog:%s/log", folder);
+	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/log", folder);
+	server = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return bind(server, (struct sockaddr *)&un, sizeof(un));
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	log_close();
+	(void)close(server);
+	(void)unlink(target + strlen("postlog:"));
+	return rmdir(folder);
+}
+
+/* The newest line behind "when host swiftdrop[pid]: ", or "" if none came. */
+static const char *
+received(void)
+{
+	static char line[8192];
+	const char *text;
+	ssize_t n;
+
+	n = recv(server, line, sizeof(line) - 1, MSG_DONTWAIT);
+	line[n < 0 ? 0 : n] = '\0';
+	text = strstr(line, "]: ");
+	return text == NULL ? "" : text + 3;
+}
+
+static void
+a_line_is_a_verb_and_pairs(void **state)
+{
+	struct log_line l;
+
+	(void)state;
+	log_open(target, false);
+	log_begin(&l, LOG_STORED, LOG_LEVEL_INFO);
+	log_add(&l, "client", "%s[%s]", "a", "192.0.2.1");
+	log_add(&l, "size", "%d", 241);
+	log_add_quoted(&l, "reason", "two words");
+	log_end(&l);
+	unit_text("line", received(),
+	    "stored: client=a[192.0.2.1], size=241, reason=\"two words\"");
+}
+
+static void
+verbs_are_those_of_the_manual(void **state)
+{
+	static const struct {
+		enum log_verb verb;
+		const char *want;
+	} rows[] = {
+		{ LOG_STORED, "stored: x" },
+		{ LOG_DEFERRED, "deferred: x" },
+		{ LOG_REJECTED, "rejected: x" },
+		{ LOG_FORWARDED, "forwarded: x" },
+		{ LOG_IN_DOUBT, "in-doubt: x" },
+		{ LOG_LOST, "lost: x" },
+	};
+	size_t i;
+
+	(void)state;
+	log_open(target, false);
+	for (i = 0; i < COUNT(rows); i++) {
+		log_text(rows[i].verb, LOG_LEVEL_INFO, "%s", "x");
+		unit_text(rows[i].want, received(), rows[i].want);
+	}
+}
+
+static void
+control_characters_are_escaped(void **state)
+{
+	struct log_line l;
+
+	(void)state;
+	log_open(target, false);
+	log_begin(&l, LOG_REJECTED, LOG_LEVEL_INFO);
+	log_add(&l, "from", "<%s>", "a\r\nstored: x\x7f");
+	log_end(&l);
+	unit_text("pair", received(),
+	    "rejected: from=<a\\015\\012stored: x\\177>");
+	log_text(LOG_CONFIG, LOG_LEVEL_ERROR, "%s", "a\nb");
+	unit_text("text", received(), "config: a\\012b");
+}
+
+static void
+a_long_line_is_cut_not_lost(void **state)
+{
+	struct log_line l;
+	char much[6000];
+	const char *got;
+
+	(void)state;
+	memset(much, 'x', sizeof(much) - 1);
+	much[sizeof(much) - 1] = '\0';
+	log_open(target, false);
+	log_begin(&l, LOG_DEFERRED, LOG_LEVEL_WARNING);
+	log_add(&l, "to", "%s", much);
+	log_end(&l);
+	got = received();
+	assert_memory_equal(got, "deferred: to=xxx", 16);
+	assert_in_range(strlen(got), LOG_LINE_MAX - 10, LOG_LINE_MAX);
+}
+
+static void
+nothing_is_written_where_none_is_wanted(void **state)
+{
+	(void)state;
+	log_open("none", false);
+	log_text(LOG_LOST, LOG_LEVEL_INFO, "x");
+	assert_string_equal(received(), "");
+	/* Nobody listens: the line is dropped, the next target works. */
+	log_open("postlog:/nonexistent/log", false);
+	log_text(LOG_LOST, LOG_LEVEL_INFO, "x");
+	log_open(target, false);
+	log_text(LOG_LOST, LOG_LEVEL_INFO, "y");
+	assert_string_equal(received(), "lost: y");
+}
+
+static void
+targets_are_those_of_the_manual(void **state)
+{
+	static const char *const good[] = { "auto", "journal", "syslog",
+		"stderr", "none", "postlog:/x" };
+	static const char *const bad[] = { "", "postlog:", "postlog", "file",
+		"Journal", "syslog " };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(good); i++)
+		unit_number(good[i], log_is_target(good[i]), 1);
+	for (i = 0; i < COUNT(bad); i++)
+		unit_number(bad[i], log_is_target(bad[i]), 0);
+}
+
+static void
+what_is_not_printable_is_a_question_mark(void **state)
+{
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, 100);
+	log_printable(&out, "a\0\r\n\xff~ b", 8, 100);
+	assert_string_equal(buf_text(&out), "a????~ b");
+	buf_reset(&out);
+	log_printable(&out, "abcdef", 6, 3);
+	assert_string_equal(buf_text(&out), "abc");
+	buf_free(&out);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_line_is_a_verb_and_pairs),
+		cmocka_unit_test(verbs_are_those_of_the_manual),
+		cmocka_unit_test(control_characters_are_escaped),
+		cmocka_unit_test(a_long_line_is_cut_not_lost),
+		cmocka_unit_test(nothing_is_written_where_none_is_wanted),
+		cmocka_unit_test(targets_are_those_of_the_manual),
+		cmocka_unit_test(what_is_not_printable_is_a_question_mark),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One message: where it waits, what it adds up to, and that a failure on the
+ * way is kept.
+ */
+#include <sys/resource.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#include "lazy.h"
+#include "message.h"
+
+#include "banned.h"
+
+#define LIMIT (1024 * 1024)
+
+static char *content; /* LIMIT octets, no two lines the same */
+
+static int
+setup(void **state)
+{
+	size_t i;
+
+	(void)state;
+	content = malloc(LIMIT);
+	for (i = 0; content != NULL && i < LIMIT; i++)
+		content[i] = (char)(i * 31 + i / 251);
+	return content == NULL ? -1 : lazy_load(LAZY_CRYPTO);
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	free(content);
+	return 0;
+}
+
+static void
+assert_reads_back(const struct message *m, size_t len)
+{
+	char chunk[1000];
+	ssize_t n;
+	size_t at;
+
+	for (at = 0; at < len; at += (size_t)n) {
+		n = message_read(m, (int64_t)at, chunk, sizeof(chunk));
+		assert_true(n > 0);
+		assert_memory_equal(chunk, content + at, (size_t)n);
+	}
+	assert_int_equal(at, len);
+	assert_int_equal(message_read(m, (int64_t)len, chunk, 1), 0);
+	errno = 0;
+	assert_int_equal(message_read(m, -1, chunk, 1), -1);
+	assert_int_equal(errno, EINVAL);
+}
+
+/* Known values: RFC 1321 and FIPS 180, "abc" and nothing. */
+static void
+digests_are_the_known_ones(void **state)
+{
+	static const struct {
+		const char *name, *in, *md5, *sha256;
+	} rows[] = {
+		{ "abc", "abc", "900150983cd24fb0d6963f7d28e17f72",
+		    "ba7816bf8f01cfea414140de5dae2223"
+		    "b00361a396177a9cb410ff61f20015ad" },
+		{ "nothing", "", "d41d8cd98f00b204e9800998ecf8427e",
+		    "e3b0c44298fc1c149afbf4c8996fb924"
+		    "27ae41e4649b934ca495991b7852b855" },
+	};
+	struct message m;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		message_open(&m, "/tmp", LIMIT, false);
+		if (*rows[i].in != '\0')
+			message_add(&m, rows[i].in, strlen(rows[i].in));
+		assert_int_equal(message_finish(&m), 0);
+		unit_text(rows[i].name, m.md5_hex, rows[i].md5);
+		unit_text(rows[i].name, m.sha256_hex, rows[i].sha256);
+		unit_number(rows[i].name, m.size,
+		    (long long)strlen(rows[i].in));
+		message_close(&m);
+	}
+}
+
+static void
+above_256_kib_a_file_takes_over(void **state)
+{
+	static const struct {
+		const char *name;
+		size_t len, step;
+		int file;
+	} rows[] = {
+		{ "one octet", 1, 1, 0 },
+		{ "at the boundary", MESSAGE_MEMORY, 1000, 0 },
+		{ "at the boundary at once", MESSAGE_MEMORY, MESSAGE_MEMORY,
+		    0 },
+		{ "one octet more", MESSAGE_MEMORY + 1, 1000, 1 },
+		{ "one octet more at once", MESSAGE_MEMORY + 1,
+		    MESSAGE_MEMORY + 1, 1 },
+		{ "at the limit", LIMIT, 65536, 1 },
+	};
+	struct message m, whole;
+	size_t at, i, n;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		message_open(&m, "/tmp", LIMIT, false);
+		message_open(&whole, "/tmp", LIMIT, false);
+		for (at = 0; at < rows[i].len; at += n) {
+			n = rows[i].len - at;
+			if (n > rows[i].step)
+				n = rows[i].step;
+			message_add(&m, content + at, n);
+		}
+		message_add(&whole, content, rows[i].len);
+		assert_int_equal(message_finish(&m), 0);
+		assert_int_equal(message_finish(&whole), 0);
+		unit_number(rows[i].name, m.fd != -1, rows[i].file);
+		unit_number(rows[i].name, m.memory.data == NULL, rows[i].file);
+		unit_text(rows[i].name, m.sha256_hex, whole.sha256_hex);
+		unit_text(rows[i].name, m.md5_hex, whole.md5_hex);
+		assert_reads_back(&m, rows[i].len);
+		message_close(&m);
+		message_close(&whole);
+	}
+}
+
+static void
+above_the_limit_it_counts_and_keeps_nothing(void **state)
+{
+	struct message m;
+	char octet;
+
+	(void)state;
+	message_open(&m, "/tmp", 10, false);
+	message_add(&m, content, 10);
+	assert_false(m.too_big);
+	message_add(&m, content, 1);
+	assert_true(m.too_big);
+	message_add(&m, content, 5);
+	assert_int_equal(m.size, 16);
+	assert_null(m.memory.data);
+	assert_int_equal(message_finish(&m), -1);
+	assert_int_equal(message_read(&m, 0, &octet, 1), -1);
+	message_close(&m);
+}
+
+/* The file a message waits in has no name from its birth on. */
+static void
+the_file_has_no_name(void **state)
+{
+	char folder[] = "/tmp/unit_message.XXXXXX";
+	struct message m;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	message_open(&m, folder, LIMIT, false);
+	message_add(&m, content, LIMIT);
+	assert_int_equal(m.fault, 0);
+	assert_int_not_equal(m.fd, -1);
+	/* It works only on an empty folder. */
+	assert_int_equal(rmdir(folder), 0);
+	assert_int_equal(message_finish(&m), 0);
+	assert_reads_back(&m, LIMIT);
+	message_close(&m);
+}
+
+static void
+a_missing_folder_matters_only_above_256_kib(void **state)
+{
+	struct message m;
+
+	(void)state;
+	message_open(&m, "/nonexistent", LIMIT, false);
+	message_add(&m, content, MESSAGE_MEMORY);
+	assert_int_equal(m.fault, 0);
+	message_add(&m, content, 1);
+	assert_int_equal(m.fault, ENOENT);
+	message_add(&m, content, 1);
+	assert_int_equal(m.size, MESSAGE_MEMORY + 2);
+	assert_int_equal(message_finish(&m), -1);
+	message_close(&m);
+	assert_int_equal(message_try_spool("/nonexistent"), -1);
+	assert_int_equal(errno, ENOENT);
+	assert_int_equal(message_try_spool("/tmp"), 0);
+}
+
+static void
+a_full_spool_is_a_fault(void **state)
+{
+	struct rlimit saved, tiny;
+	struct message m;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &saved), 0);
+	tiny = saved;
+	tiny.rlim_cur = MESSAGE_MEMORY;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	message_open(&m, "/tmp", LIMIT, false);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tiny), 0);
+	message_add(&m, content, MESSAGE_MEMORY);
+	message_add(&m, content, 1000);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &saved), 0);
+	assert_int_equal(m.fault, EFBIG);
+	assert_false(m.too_big);
+	assert_int_equal(m.fd, -1);
+	assert_int_equal(message_finish(&m), -1);
+	message_close(&m);
+}
+
+static void
+sha256_of(const char *head, const char *text, char hex[MESSAGE_SHA256_HEX])
+{
+	struct message m;
+
+	message_open(&m, "/tmp", LIMIT, false);
+	message_add(&m, head, strlen(head));
+	if (*text != '\0')
+		message_add(&m, text, strlen(text));
+	assert_int_equal(message_finish(&m), 0);
+	memcpy(hex, m.sha256_hex, MESSAGE_SHA256_HEX);
+	message_close(&m);
+}
+
+/* want: what the fingerprint covers of the content. */
+static void
+fingerprints_leave_out_a_leading_received(void **state)
+{
+	static const struct {
+		const char *name, *in, *want;
+	} rows[] = {
+		{ "one line", "Received: x\r\nA: b\r\n", "A: b\r\n" },
+		{ "folded", "Received: x\r\n\ty\r\n z\r\nA: b\r\n",
+		    "A: b\r\n" },
+		{ "any case", "rECEIVED:x\r\nA: b\r\n", "A: b\r\n" },
+		{ "only the first", "Received: x\r\nReceived: y\r\n",
+		    "Received: y\r\n" },
+		{ "not first", "A: b\r\nReceived: x\r\n",
+		    "A: b\r\nReceived: x\r\n" },
+		{ "longer name", "Received-SPF: x\r\n", "Received-SPF: x\r\n" },
+		{ "shorter name", "Receive: x\r\n", "Receive: x\r\n" },
+		{ "in the body", "\r\nReceived: x\r\n", "\r\nReceived: x\r\n" },
+		{ "nothing but it", "Received: x\r\n", "" },
+		{ "an empty line behind", "Received: x\r\n\r\nb\r\n",
+		    "\r\nb\r\n" },
+		{ "cut in the name", "Recei", "Recei" },
+		{ "nothing", "", "" },
+	};
+	struct message m;
+	char got[MESSAGE_SHA256_HEX], want[MESSAGE_SHA256_HEX];
+	size_t at, i, len;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		len = strlen(rows[i].in);
+		for (at = 0; at <= len; at++) {
+			message_open(&m, "/tmp", LIMIT, true);
+			message_add_fingerprint(&m, "one\n", 4);
+			message_add_fingerprint(&m, "two\n", 4);
+			if (at > 0)
+				message_add(&m, rows[i].in, at);
+			if (at < len)
+				message_add(&m, rows[i].in + at, len - at);
+			assert_int_equal(message_finish(&m), 0);
+			sha256_of("one\n", rows[i].want, want);
+			message_fingerprint(&m, 0, got);
+			unit_text(rows[i].name, got, want);
+			sha256_of("two\n", rows[i].want, want);
+			message_fingerprint(&m, 1, got);
+			unit_text(rows[i].name, got, want);
+			sha256_of("", rows[i].in, want);
+			unit_text(rows[i].name, m.sha256_hex, want);
+			message_close(&m);
+		}
+	}
+}
+
+static void
+without_xforward_received_counts(void **state)
+{
+	static const char text[] = "Received: x\r\nA: b\r\n";
+	struct message m;
+	char got[MESSAGE_SHA256_HEX], want[MESSAGE_SHA256_HEX];
+
+	(void)state;
+	message_open(&m, "/tmp", LIMIT, false);
+	message_add_fingerprint(&m, "head\n", 5);
+	message_add(&m, text, sizeof(text) - 1);
+	assert_int_equal(message_finish(&m), 0);
+	message_fingerprint(&m, 0, got);
+	sha256_of("head\n", text, want);
+	assert_string_equal(got, want);
+	message_close(&m);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(digests_are_the_known_ones),
+		cmocka_unit_test(above_256_kib_a_file_takes_over),
+		cmocka_unit_test(above_the_limit_it_counts_and_keeps_nothing),
+		cmocka_unit_test(the_file_has_no_name),
+		cmocka_unit_test(a_missing_folder_matters_only_above_256_kib),
+		cmocka_unit_test(a_full_spool_is_a_fault),
+		cmocka_unit_test(fingerprints_leave_out_a_leading_received),
+		cmocka_unit_test(without_xforward_received_counts),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Lines and octets over a pair of sockets, with their limits and deadlines.
+ */
+#include <sys/socket.h>
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#include "clock.h"
+#include "stream.h"
+
+#include "banned.h"
+
+enum {
+	LINE_MAX_OCTETS = 5,
+	SOON_MS = 50,
+	LATER_MS = 5000
+};
+
+struct pair {
+	struct stream stream;
+	int ours, theirs;
+};
+
+static void
+pair_open(struct pair *p)
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	p->ours = fds[0];
+	p->theirs = fds[1];
+	assert_int_equal(stream_init(&p->stream, p->ours, p->ours, -1), 0);
+}
+
+static void
+pair_close(struct pair *p)
+{
+	stream_free(&p->stream);
+	(void)close(p->ours);
+	if (p->theirs != -1)
+		(void)close(p->theirs);
+}
+
+static void
+say(const struct pair *p, const char *text, size_t len)
+{
+	assert_int_equal(write(p->theirs, text, len), len);
+}
+
+/* Each row: what comes, octet by octet as well, and each line's status. */
+static void
+only_crlf_ends_a_line(void **state)
+{
+	static const struct {
+		const char *name, *in;
+		enum stream_status status[3];
+		const char *lines[3];
+	} rows[] = {
+		{ "two lines", "ab\r\ncd\r\n",
+		    { STREAM_OK, STREAM_OK, STREAM_END }, { "ab", "cd" } },
+		{ "empty line", "\r\n\r\n",
+		    { STREAM_OK, STREAM_OK, STREAM_END }, { "", "" } },
+		{ "at the limit", "abcde\r\nx\r\n",
+		    { STREAM_OK, STREAM_OK, STREAM_END }, { "abcde", "x" } },
+		{ "above it", "abcdef\r\nx\r\n",
+		    { STREAM_TOO_LONG, STREAM_OK, STREAM_END }, { NULL, "x" } },
+		{ "far above it", "abcdefghijklmnopq\r\nx\r\n",
+		    { STREAM_TOO_LONG, STREAM_OK, STREAM_END }, { NULL, "x" } },
+		{ "bare CR", "a\rb\r\nx\r\n",
+		    { STREAM_OK, STREAM_OK, STREAM_END }, { "a\rb", "x" } },
+		{ "two CR", "a\r\r\n", { STREAM_OK, STREAM_END, STREAM_END },
+		    { "a\r" } },
+		{ "bare LF", "a\nQUIT\r\nx\r\n",
+		    { STREAM_BARE_LF, STREAM_OK, STREAM_END }, { NULL, "x" } },
+		{ "LF first", "\n\r\n",
+		    { STREAM_BARE_LF, STREAM_END, STREAM_END }, { NULL } },
+		{ "cut", "ab\r\ncd\r", { STREAM_OK, STREAM_END, STREAM_END },
+		    { "ab" } },
+	};
+	struct pair p;
+	struct buf line;
+	size_t i, k;
+
+	(void)state;
+	buf_init(&line, LINE_MAX_OCTETS + 2);
+	for (i = 0; i < COUNT(rows); i++) {
+		pair_open(&p);
+		say(&p, rows[i].in, strlen(rows[i].in));
+		assert_int_equal(shutdown(p.theirs, SHUT_WR), 0);
+		for (k = 0; k < 3; k++) {
+			unit_number(rows[i].name,
+			    stream_read_line(&p.stream, &line, LINE_MAX_OCTETS,
+				clock_ms() + LATER_MS),
+			    rows[i].status[k]);
+			if (rows[i].lines[k] != NULL)
+				unit_text(rows[i].name, buf_text(&line),
+				    rows[i].lines[k]);
+		}
+		pair_close(&p);
+	}
+	buf_free(&line);
+}
+
+static void
+a_nul_is_an_octet_of_the_line(void **state)
+{
+	struct pair p;
+	struct buf line;
+
+	(void)state;
+	buf_init(&line, LINE_MAX_OCTETS + 2);
+	pair_open(&p);
+	say(&p, "a\0b\r\n", 5);
+	assert_int_equal(stream_read_line(&p.stream, &line, LINE_MAX_OCTETS,
+			     clock_ms() + LATER_MS),
+	    STREAM_OK);
+	unit_octets("line", line.data, line.len, "a\0b", 3);
+	buf_free(&line);
+	pair_close(&p);
+}
+
+static void
+silence_ends_at_the_deadline(void **state)
+{
+	struct pair p;
+	struct buf line;
+	int64_t begun;
+
+	(void)state;
+	buf_init(&line, LINE_MAX_OCTETS + 2);
+	pair_open(&p);
+	say(&p, "a", 1);
+	begun = clock_ms();
+	assert_int_equal(stream_read_line(&p.stream, &line, LINE_MAX_OCTETS,
+			     begun + SOON_MS),
+	    STREAM_TIMEOUT);
+	assert_true(clock_ms() - begun >= SOON_MS);
+	buf_free(&line);
+	pair_close(&p);
+}
+
+/* A peer that ends its lines in LF waits for an answer that must come. */
+static void
+a_bare_lf_and_silence_is_reported_early(void **state)
+{
+	struct pair p;
+	struct buf line;
+	int64_t begun;
+
+	(void)state;
+	buf_init(&line, LINE_MAX_OCTETS + 2);
+	pair_open(&p);
+	say(&p, "NOOP\n", 5);
+	begun = clock_ms();
+	assert_int_equal(stream_read_line(&p.stream, &line, LINE_MAX_OCTETS,
+			     begun + 60000),
+	    STREAM_BARE_LF);
+	assert_in_range(clock_ms() - begun, 1900, 20000);
+	buf_free(&line);
+	pair_close(&p);
+}
+
+static void
+peek_shows_and_take_takes(void **state)
+{
+	struct pair p;
+	const char *data;
+	size_t len;
+
+	(void)state;
+	pair_open(&p);
+	say(&p, "abc", 3);
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
+	    STREAM_OK);
+	unit_octets("first", data, len, "abc", 3);
+	stream_take(&p.stream, 2);
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
+	    STREAM_OK);
+	unit_octets("rest", data, len, "c", 1);
+	stream_take(&p.stream, 1);
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + SOON_MS),
+	    STREAM_TIMEOUT);
+	assert_int_equal(shutdown(p.theirs, SHUT_WR), 0);
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
+	    STREAM_END);
+	pair_close(&p);
+}
+
+static void
+output_waits_until_it_is_flushed_or_input_is_wanted(void **state)
+{
+	struct pair p;
+	struct buf line;
+	char got[8];
+
+	(void)state;
+	buf_init(&line, LINE_MAX_OCTETS + 2);
+	pair_open(&p);
+	assert_int_equal(stream_write(&p.stream, "one", 3,
+			     clock_ms() + LATER_MS),
+	    STREAM_OK);
+	assert_int_equal(recv(p.theirs, got, sizeof(got), MSG_DONTWAIT), -1);
+	assert_int_equal(stream_flush(&p.stream, clock_ms() + LATER_MS),
+	    STREAM_OK);
+	assert_int_equal(recv(p.theirs, got, sizeof(got), MSG_DONTWAIT), 3);
+	assert_int_equal(stream_write(&p.stream, "two", 3,
+			     clock_ms() + LATER_MS),
+	    STREAM_OK);
+	assert_int_equal(stream_read_line(&p.stream, &line, LINE_MAX_OCTETS,
+			     clock_ms() + SOON_MS),
+	    STREAM_TIMEOUT);
+	assert_int_equal(recv(p.theirs, got, sizeof(got), MSG_DONTWAIT), 3);
+	assert_memory_equal(got, "two", 3);
+	buf_free(&line);
+	pair_close(&p);
+}
+
+/* The peer reads nothing: the write gives up, later ones are swallowed. */
+static void
+a_full_socket_ends_at_the_deadline(void **state)
+{
+	struct pair p;
+	char *much;
+	size_t len;
+
+	(void)state;
+	len = 8 * 1024 * 1024;
+	much = calloc(1, len);
+	assert_non_null(much);
+	pair_open(&p);
+	assert_int_equal(stream_write(&p.stream, much, len,
+			     clock_ms() + SOON_MS),
+	    STREAM_TIMEOUT);
+	assert_true(p.stream.discard);
+	assert_int_equal(stream_write(&p.stream, much, len,
+			     clock_ms() + SOON_MS),
+	    STREAM_OK);
+	free(much);
+	pair_close(&p);
+}
+
+static void
+a_peer_is_gone_when_it_hung_up_not_when_it_stopped_sending(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	pair_open(&p);
+	assert_false(stream_peer_is_gone(&p.stream));
+	say(&p, "next command", 12);
+	assert_int_equal(shutdown(p.theirs, SHUT_WR), 0);
+	assert_false(stream_peer_is_gone(&p.stream));
+	assert_int_equal(close(p.theirs), 0);
+	p.theirs = -1;
+	assert_true(stream_peer_is_gone(&p.stream));
+	pair_close(&p);
+}
+
+static void
+a_stop_ends_the_wait_for_input(void **state)
+{
+	struct pair p;
+	const char *data;
+	size_t len;
+	int fds[2];
+
+	(void)state;
+	pair_open(&p);
+	assert_int_equal(pipe(fds), 0);
+	p.stream.stop = fds[0];
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
+	    STREAM_STOP);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	pair_close(&p);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_crlf_ends_a_line),
+		cmocka_unit_test(a_nul_is_an_octet_of_the_line),
+		cmocka_unit_test(silence_ends_at_the_deadline),
+		cmocka_unit_test(a_bare_lf_and_silence_is_reported_early),
+		cmocka_unit_test(peek_shows_and_take_takes),
+		cmocka_unit_test(
+		    output_waits_until_it_is_flushed_or_input_is_wanted),
+		cmocka_unit_test(a_full_socket_ends_at_the_deadline),
+		cmocka_unit_test(
+		    a_peer_is_gone_when_it_hung_up_not_when_it_stopped_sending),
+		cmocka_unit_test(a_stop_ends_the_wait_for_input),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
