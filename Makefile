@@ -103,7 +103,7 @@ check: check-deps
 	$(MAKE) system
 
 check-deps:
-	tests/install build lint unit system lab keystone postfix systemd debian
+	tests/install build lint unit system lab keystone postfix systemd debian image
 
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done

@@ -152,7 +152,7 @@ def test_run_container_and_send_mail(podman, place, tmp_path):
             [EXAMPLES / "send-mail.sh", "127.0.0.1:25", "a@example.org"],
             text=True, capture_output=True, timeout=60)
         assert done.returncode == 0, done.stdout + log.read_text()
-        assert "S: 250 2.0.0 Ok: stored as cur/" in done.stdout
+        assert "S: 250 2.0.0 Ok: stored as " in done.stdout
         assert b"Subject: a mail from send-mail.sh" in box.only()[2]
         refused = subprocess.run(
             [EXAMPLES / "send-mail.sh", "127.0.0.1:25", "x@example.org"],
