@@ -67,7 +67,7 @@ environment_load(struct environment *e, char *const *environment,
 	struct reader r = { e, read_file, faults };
 	size_t i;
 
-	*e = (struct environment){ .postfix = NULL };
+	*e = (struct environment){ .postfix = { NULL, 0 } };
 	for (i = 0; environment[i] != NULL; i++)
 		if (take(&r, environment[i]) == -1)
 			return -1;
