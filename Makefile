@@ -103,7 +103,8 @@ check: check-deps
 	$(MAKE) system
 
 check-deps:
-	tests/install build lint unit system lab keystone postfix systemd debian image
+	tests/install build lint unit system lab keystone postfix systemd debian \
+		swiftq image
 
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done

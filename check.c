@@ -74,7 +74,7 @@ choose(const struct config *config, char *const *addresses, int n, bool *chosen)
 		account = ROUTE_NONE;
 		if (address_parse(&a, addresses[i], strlen(addresses[i])) == 0)
 			account = route_find(config, &a);
-		if (account != ROUTE_NONE) {
+		if (account >= 0) {
 			chosen[account] = true;
 		} else {
 			(void)fprintf(stderr,

@@ -17,8 +17,9 @@
 #include "banned.h"
 
 enum {
-	WITHDRAW_MS = 10000, /* for deleting what was stored */
-	LOG_TO_MAX = 1024    /* octets of recipients in a line */
+	WITHDRAW_SPARE_MS = 2000, /* for the reply's own way */
+	WITHDRAW_MS = 10000,      /* for deleting what was stored */
+	LOG_TO_MAX = 1024         /* octets of recipients in a line */
 };
 
 /* One object: an account's container and who it is for. */
@@ -39,6 +40,7 @@ static const struct reply *refuse_fault(struct delivery *d, bool bare_lf);
 static const struct reply *refuse_inject(struct delivery *d,
     enum inject_outcome outcome);
 static const struct reply *store_all(struct delivery *d);
+static int rename_place(const struct place *from, struct place *to);
 static int name_objects(struct delivery *d);
 static const struct reply *refuse_store(struct delivery *d,
     const struct place *p);
@@ -151,6 +153,7 @@ deliver_commit(struct delivery *d, bool bare_lf)
 {
 	const struct reply *r;
 
+	(void)clock_gettime(CLOCK_REALTIME, &d->ended);
 	d->ended_ms = clock_ms();
 	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
 	r = refuse_fault(d, bare_lf);
@@ -222,6 +225,7 @@ relayed(struct delivery *d)
 static const struct reply *
 store_all(struct delivery *d)
 {
+	const struct reply *r;
 	struct place *p;
 	size_t i;
 
@@ -241,8 +245,23 @@ store_all(struct delivery *d)
 			d->deadline_ms, &p->result) != SWIFT_STORED)
 			return refuse_store(d, p);
 		p->stored = true;
+		/* A new name is the message's from here on. */
+		if (i + 1 < d->nplaces && rename_place(p, p + 1) == -1) {
+			r = smtp_reply(REPLY_WRITE_ERROR);
+			log_outcome(d, LOG_DEFERRED, r, strerror(errno));
+			withdraw(d);
+			return r;
+		}
 	}
 	return NULL;
+}
+
+static int
+rename_place(const struct place *from, struct place *to)
+{
+	buf_reset(&to->object.name);
+	return buf_add(&to->object.name, buf_text(&from->object.name),
+	    from->object.name.len);
 }
 
 /* One name for the message, wherever it goes; metadata for each place. */
@@ -251,21 +270,19 @@ name_objects(struct delivery *d)
 {
 	struct object_envelope envelope;
 	char fingerprint[MESSAGE_SHA256_HEX];
-	struct timespec when;
 	struct place *p;
 	struct buf name;
 	size_t i;
 	int result;
 
-	(void)clock_gettime(CLOCK_REALTIME, &when);
 	buf_init(&name, OBJECT_NAME_MAX);
-	result = object_name(&name, &when, d->message.size);
+	result = object_name(&name, &d->ended, d->message.size);
 	for (i = 0; i < d->nplaces && result == 0; i++) {
 		p = &d->places[i];
 		envelope = (struct object_envelope){ &d->smtp->transaction,
 			p->recipients, p->nrecipients };
 		message_fingerprint(&d->message, i, fingerprint);
-		p->object.when = when;
+		p->object.when = d->ended;
 		p->object.message = &d->message;
 		result = buf_add(&p->object.name, name.data, name.len);
 		if (result == 0)
@@ -360,7 +377,10 @@ withdraw(struct delivery *d)
 	int64_t deadline_ms;
 	size_t i;
 
+	/* The reply must still come before the front server gives up. */
 	deadline_ms = clock_ms() + WITHDRAW_MS;
+	if (deadline_ms > d->deadline_ms + WITHDRAW_MS - WITHDRAW_SPARE_MS)
+		deadline_ms = d->deadline_ms + WITHDRAW_MS - WITHDRAW_SPARE_MS;
 	for (i = 0; i < d->nplaces; i++) {
 		if (!d->places[i].stored)
 			continue;

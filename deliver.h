@@ -30,9 +30,10 @@ struct delivery {
 	struct message message;
 	struct place *places; /* owned */
 	size_t nplaces;
-	size_t ninjected;   /* recipients of the re-injection server */
-	int64_t started_ms; /* clock_ms() of 354 */
-	int64_t ended_ms;   /* of the end of data */
+	size_t ninjected;      /* recipients of the re-injection server */
+	int64_t started_ms;    /* clock_ms() of 354 */
+	struct timespec ended; /* of the end of data, time of day */
+	int64_t ended_ms;      /* of the end of data */
 	int64_t deadline_ms;
 	bool broken; /* a library is missing */
 };

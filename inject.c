@@ -260,6 +260,9 @@ inject_content(struct inject *i, const struct message *m, int64_t deadline_ms)
 	int64_t offset, until_ms;
 	ssize_t n;
 
+	/* The next answer would be an old one. */
+	if (i->failed)
+		return failed(i, "an answer before was lost");
 	until_ms = step();
 	if (until_ms > deadline_ms)
 		until_ms = deadline_ms;

@@ -177,16 +177,16 @@ route_find(const struct config *c, const struct address *a)
 	extension = address_extension(a, c->smtp.recipient_delimiter);
 	account = ROUTE_NONE;
 	for (i = 0; i < 4 && account == ROUTE_NONE; i++) {
+		/* The address, without its extension, its domain, anything. */
 		buf_reset(&key);
-		if (i < 2 && address_key(a, c->smtp.origin,
-				 i == 0 ? 0 : extension, &key) == -1)
-			break;
-		if (i == 2 &&
-		    address_key(a, c->smtp.origin, a->local.len, &key) == -1)
-			break;
-		if (i == 3 && buf_add_octet(&key, '*') == -1)
-			break;
-		if (find(c, buf_text(&key), &at))
+		if ((i == 3 ? buf_add_octet(&key, '*')
+			    : address_key(a, c->smtp.origin,
+				  i == 0   ? 0
+				  : i == 1 ? extension
+					   : a->local.len,
+				  &key)) == -1)
+			account = ROUTE_FAULT;
+		else if (find(c, buf_text(&key), &at))
 			account = (ptrdiff_t)c->claims[at].account;
 	}
 	buf_free(&key);

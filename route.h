@@ -12,7 +12,8 @@
 #include "config.h"
 
 enum {
-	ROUTE_NONE = -1 /* no account claims the recipient */
+	ROUTE_NONE = -1, /* no account claims the recipient */
+	ROUTE_FAULT = -2 /* there is no memory to find out */
 };
 
 /*
@@ -23,7 +24,8 @@ enum {
 int route_claim(struct config *c, size_t account, struct buf *reason);
 
 /*
- * The index of the account that claims a recipient, or ROUTE_NONE.  The most
+ * The index of the account that claims a recipient, or ROUTE_NONE; or
+ * ROUTE_FAULT.  The most
  * specific claim wins: the address, the address without its extension, its
  * "@domain", "*".
  */

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ static void serve(struct session *s);
 static enum stream_status converse(struct session *s);
 static const struct reply *next_reply(struct session *s, struct buf *line,
     enum stream_status *status);
+static enum stream_status session_may_go_on(const struct session *s);
 static enum stream_status receive(struct session *s);
 static enum stream_status receive_data(struct session *s, struct delivery *d,
     struct data *data);
@@ -215,6 +217,10 @@ converse(struct session *s)
 static const struct reply *
 next_reply(struct session *s, struct buf *line, enum stream_status *status)
 {
+	/* Pipelined commands must not outrun SIGTERM and the limit. */
+	*status = session_may_go_on(s);
+	if (*status != STREAM_OK)
+		return NULL;
 	*status = stream_read_line(&s->client, line, SMTP_LINE_MAX, s->end_ms);
 	switch (*status) {
 	case STREAM_OK:
@@ -231,6 +237,16 @@ next_reply(struct session *s, struct buf *line, enum stream_status *status)
 		break;
 	}
 	return NULL;
+}
+
+static enum stream_status
+session_may_go_on(const struct session *s)
+{
+	struct pollfd stop = { .fd = s->client.stop, .events = POLLIN };
+
+	if (poll(&stop, 1, 0) == 1)
+		return STREAM_STOP;
+	return clock_left_ms(s->end_ms) == 0 ? STREAM_TIMEOUT : STREAM_OK;
 }
 
 /* Mail data and its delivery, behind 354. */
@@ -312,6 +328,8 @@ settle(void *context, struct recipient *recipient)
 	struct session *s = context;
 
 	recipient->account = route_find(s->config, &recipient->address);
+	if (recipient->account == ROUTE_FAULT)
+		return smtp_reply(REPLY_WRITE_ERROR);
 	if (recipient->account != ROUTE_NONE)
 		return smtp_reply(REPLY_RCPT_OK);
 	return settle_unclaimed(s, recipient);

@@ -423,6 +423,7 @@ do_rcpt(struct smtp *s, char *argument)
 		return &reply_no_memory;
 	r = add_recipient(s, recipient, argument);
 	if (r->code >= 300) {
+		t->nrefused++;
 		recipient_free(recipient);
 		return r;
 	}
@@ -457,10 +458,7 @@ add_recipient(struct smtp *s, struct recipient *recipient, char *argument)
 		return &reply_no_memory;
 	t->recipients = recipients;
 	r = s->settle(s->context, recipient);
-	if (r->code >= 300) {
-		s->refused = true;
-		t->nrefused++;
-	}
+	s->refused = r->code >= 300;
 	return r;
 }
 
@@ -540,7 +538,7 @@ take_path(char **argument, const char *keyword, struct buf *path,
 	while (len > 0 && p[len - 1] == ' ')
 		len--;
 	if (len > 0 && address_parse(a, p, len) == -1)
-		return &reply_syntax;
+		return errno == ENOMEM ? &reply_no_memory : &reply_syntax;
 	if (buf_add(path, p, len) == -1)
 		return &reply_no_memory;
 	p = end + (brackets ? 1 : 0);

@@ -83,7 +83,7 @@ stream_read_line(struct stream *s, struct buf *line, size_t max,
 	}
 	if (r.bare_lf)
 		return STREAM_BARE_LF;
-	if (r.seen - 1 > max)
+	if (r.seen - 1 > r.max)
 		return STREAM_TOO_LONG;
 	buf_cut(line, r.seen - 1);
 	return STREAM_OK;
@@ -175,6 +175,9 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 
 	if (s->idle_ms > 0 && clock_ms() + s->idle_ms < deadline_ms)
 		deadline_ms = clock_ms() + s->idle_ms;
+	/* A peer that never pauses does not stretch the limit. */
+	if (events == POLLIN && clock_left_ms(deadline_ms) == 0)
+		return STREAM_TIMEOUT;
 	/* poll(2) passes over a descriptor of -1. */
 	fds[0] = (struct pollfd){ .fd = fd, .events = events };
 	fds[1] = (struct pollfd){
@@ -206,9 +209,12 @@ stream_write(struct stream *s, const void *data, size_t len,
 		if (status != STREAM_OK)
 			return status;
 	}
-	if (len > STREAM_OUTPUT || buf_add(&s->pending, data, len) == -1)
-		return send_all(s, data, len, deadline_ms);
-	return STREAM_OK;
+	if (len <= STREAM_OUTPUT && buf_add(&s->pending, data, len) == 0)
+		return STREAM_OK;
+	/* What was written before goes first. */
+	status = stream_flush(s, deadline_ms);
+	return status == STREAM_OK ? send_all(s, data, len, deadline_ms)
+				   : status;
 }
 
 enum stream_status

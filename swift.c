@@ -238,13 +238,14 @@ try_store(struct swift *s, const struct account *a, struct swift_object *object,
 	}
 	http_request_init(&r, a, "PUT");
 	r.message = object->message;
+	result->tries += attempt->again ? 0 : 1;
+	attempt->again = false;
 	if (make_request(s, a, &r, object) == -1 ||
 	    add_put_headers(&r, object, attempt->plain) == -1) {
-		(void)buf_add_text(&r.reason, strerror(errno));
+		buf_reset(&result->reason);
+		(void)buf_add_text(&result->reason, strerror(errno));
 		fault = HTTP_NO_ANSWER;
 	} else {
-		result->tries += attempt->again ? 0 : 1;
-		attempt->again = false;
 		started_ms = clock_ms();
 		fault = perform(s, &r, attempt->deadline_ms, result);
 		result->put_ms += clock_ms() - started_ms;

@@ -172,7 +172,6 @@ static void
 protect_process(void)
 {
 	struct rlimit none = { 0, 0 };
-	sigset_t set;
 
 	(void)setrlimit(RLIMIT_CORE, &none);
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -182,9 +181,6 @@ protect_process(void)
 	/* A write to a closed connection or above a file limit is an error. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 /* Returns -1 to go on, or an exit status. */
@@ -252,8 +248,13 @@ serve(const struct options *o, bool stderr_is_free)
 {
 	struct config config;
 	struct buf error;
+	sigset_t set;
 	int in, out, result, status;
 
+	/* From here on SIGTERM is looked at where it does no harm. */
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	result = take_socket(&in, &out, &stderr_is_free);
 	buf_init(&error, LOG_LINE_MAX);
 	log_open("auto", stderr_is_free);
@@ -288,7 +289,7 @@ take_socket(int *in, int *out, bool *stderr_is_free)
 {
 	const char *pid;
 	char *end;
-	int n;
+	int i, n;
 
 	pid = getenv("LISTEN_PID");
 	*in = STDIN_FILENO;
@@ -302,16 +303,18 @@ take_socket(int *in, int *out, bool *stderr_is_free)
 		closefrom(STDERR_FILENO + 1);
 		return 0;
 	}
+	for (i = 0; i < (n > 0 ? n : 1); i++) {
+		if (is_same_channel(SD_LISTEN_FDS_START + i, STDERR_FILENO)) {
+			*stderr_is_free = false;
+			silence_stderr();
+		}
+	}
 	if (n != 1 ||
 	    sd_is_socket(SD_LISTEN_FDS_START, AF_UNSPEC, SOCK_STREAM, 0) <= 0 ||
 	    !was_connected(SD_LISTEN_FDS_START))
 		return -1;
 	*in = *out = SD_LISTEN_FDS_START;
 	closefrom(SD_LISTEN_FDS_START + 1);
-	if (is_same_channel(SD_LISTEN_FDS_START, STDERR_FILENO)) {
-		*stderr_is_free = false;
-		silence_stderr();
-	}
 	return 0;
 }
 

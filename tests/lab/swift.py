@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """OpenStack Swift with one replica, all its servers in one process."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -63,7 +64,6 @@ class Swift:
         self.keystone = Keystone(f"{folder}/keystone", self.url, authority) \
             if keystone else None
         self._scheme = scheme or ("https" if authority else "default")
-        self._memory = None
         self._make_devices()
 
     def _make_devices(self):
@@ -76,9 +76,11 @@ class Swift:
         if os.path.lexists(devices):
             return
         if not takes_metadata(self.folder) and takes_metadata(SHARED_MEMORY):
-            self._memory = tempfile.mkdtemp(prefix="swiftdrop-lab-",
+            memory = tempfile.mkdtemp(prefix="swiftdrop-lab-",
                                             dir=SHARED_MEMORY)
-            os.symlink(self._memory, devices)
+            os.symlink(memory, devices)
+            # Not in stop(): a later start() finds its objects.
+            atexit.register(shutil.rmtree, memory, ignore_errors=True)
 
     def start(self):
         """Starts what is down; the objects of an earlier start are there."""
@@ -108,8 +110,6 @@ class Swift:
         self.go_down()
         if self.keystone:
             self.keystone.stop()
-        if self._memory:
-            shutil.rmtree(self._memory, ignore_errors=True)
 
     def go_down(self):
         """Stops the proxy and its back ends: connections are refused."""

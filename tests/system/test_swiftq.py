@@ -176,7 +176,8 @@ def test_content_damaged_on_disk_is_not_processed(box):
     name = box.put(b"as it was received" * 1000)
     # Swift notices only after it has sent all of it.
     path, = [os.path.join(folder, file)
-             for folder, _, files in os.walk(f"{box.swift.folder}")
+             for folder, _, files in os.walk(box.swift.folder,
+                                                      followlinks=True)
              for file in files if file.endswith(".data")
              and open(os.path.join(folder, file), "rb").read()
              == b"as it was received" * 1000]
@@ -463,7 +464,8 @@ def add_rows(box, names):
     from swift.common.utils import Timestamp
     from swift.container.backend import ContainerBroker
     paths = [os.path.join(folder, file)
-             for folder, _, files in os.walk(box.swift.folder)
+             for folder, _, files in os.walk(box.swift.folder,
+                                                 followlinks=True)
              for file in files
              if file.endswith(".db") and "/containers/" in folder]
     brokers = [ContainerBroker(path) for path in paths]

@@ -155,9 +155,14 @@ def test_workers_are_killed_and_nothing_is_lost(
         contents[box.put(content, age=messages - i)] = content
     log = box.tmp_path / "ran"
     run = ("--lock-ttl", "5", "run", "--poll", "0.5", "--", "sh", "-c",
-           'echo $SWIFTQ_NAME $(sha256sum | cut -c1-64) $PPID >> "$0"',
+           'echo $SWIFTQ_NAME $(sha256sum | cut -c1-64) $WORKER >> "$0"',
            str(log))
-    running = [box.start(*run) for _ in range(workers)]
+
+    def tell_pid():
+        # Not the command's $PPID: that is 1 once the worker is killed.
+        os.environ["WORKER"] = str(os.getpid())
+
+    running = [box.start(*run, before=tell_pid) for _ in range(workers)]
     killed = set()
     deadline = time.monotonic() + 400   # 25 s on an idle machine
     while len(box.names("done")) < messages:
@@ -169,7 +174,7 @@ def test_workers_are_killed_and_nothing_is_lost(
             victim.kill()
             victim.join()
             killed.add(victim.pid)
-            running.append(box.start(*run))
+            running.append(box.start(*run, before=tell_pid))
         if len(killed) == kills or random.random() < 0.3:
             box.swiftq("recover", "--older-than", "0")
     for worker in running:
@@ -191,10 +196,10 @@ def test_workers_are_killed_and_nothing_is_lost(
     assert {(name, digest) for name, digest, _ in runs} == {
         (name, hashlib.sha256(content).hexdigest())
         for name, content in contents.items()}
-    # Twice only what a worker had that was killed.
+    # Again only what a worker had that was killed.
     for name in times:
         pids = [int(pid) for n, _, pid in runs if n == name]
-        assert set(pids[:-1]) <= killed, (name, pids)
+        assert sum(pid not in killed for pid in pids) <= 1, (name, pids)
     print(f"{messages} messages, {sum(times.values())} runs")
 
 
