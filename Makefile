@@ -104,7 +104,7 @@ check: check-deps
 
 check-deps:
 	tests/install build lint unit system lab keystone postfix systemd debian \
-		swiftq
+		swiftq image
 
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
@@ -276,6 +276,8 @@ clean:
 
 # Objects are kept between runs.
 .SECONDARY:
+
+include image/image.mk
 
 .PHONY: all check check-deps unit san system fuzz bench demo install \
 	uninstall dist clean lint lint-gcc lint-clang lint-analyzer \

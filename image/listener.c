@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The public port.  The process reads nothing from a client; it runs as
+ * user postfix, because the socket of smtpd(8) is in private/.
+ *
+ * Source for the form in which a connection is handed over: pass_accept(3)
+ * and recv_pass_attr(3) of Postfix.  An empty list of attributes leaves it to
+ * smtpd(8) to ask the kernel, or the PROXY protocol, who the client is.
+ */
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <errno.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "environment.h"
+#include "listener.h"
+#include "logs.h"
+#include "postconf.h"
+
+#include "banned.h"
+
+enum {
+	BACKLOG = 511,
+	PAUSE_MS = 20,      /* while Postfix starts, or has its hands full */
+	PATIENCE_MS = 10000 /* for a connection to be taken, at the end */
+};
+
+static int bind_port(int family);
+static void run(const struct listener *l, int control);
+static bool wait_for_postfix(int control);
+static bool is_over(int control, int timeout_ms);
+static void serve(const struct listener *l, int control);
+static void take(int socket, int control);
+static int hand_over(int client);
+static int send_client(int server, int client);
+
+void
+listener_bind(struct listener *l, struct buf *faults)
+{
+	static const int families[LISTENER_SOCKETS] = { AF_INET, AF_INET6 };
+	size_t i;
+
+	*l = (struct listener){ .control = -1 };
+	for (i = 0; i < LISTENER_SOCKETS; i++) {
+		l->sockets[i] = bind_port(families[i]);
+		/* A host without IPv6 is none to complain about. */
+		if (l->sockets[i] == -1 && errno != EAFNOSUPPORT &&
+		    errno != EADDRNOTAVAIL)
+			environment_fault(faults, "port 25", "%s%s",
+			    strerror(errno),
+			    errno == EACCES ? "; the capability "
+					      "NET_BIND_SERVICE is missing"
+					    : "");
+	}
+}
+
+static int
+bind_port(int family)
+{
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6,
+		.sin6_port = htons(LISTENER_PORT),
+		.sin6_addr = IN6ADDR_ANY_INIT };
+	struct sockaddr_in v4 = { .sin_family = AF_INET,
+		.sin_port = htons(LISTENER_PORT) };
+	const void *address;
+	socklen_t len;
+	int fd, on, saved;
+
+	address = family == AF_INET ? (const void *)&v4 : (const void *)&v6;
+	len = family == AF_INET ? sizeof(v4) : sizeof(v6);
+	fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd == -1)
+		return -1;
+	on = 1;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	    (family == AF_INET || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on,
+				      sizeof(on)) == 0) &&
+	    bind(fd, address, len) == 0)
+		return fd;
+	saved = errno;
+	(void)close(fd);
+	errno = saved;
+	return -1;
+}
+
+int
+listener_start(struct listener *l, const struct owners *o)
+{
+	int ends[2];
+	size_t i;
+
+	if (pipe(ends) == -1)
+		return -1;
+	l->pid = fork();
+	if (l->pid == 0) {
+		(void)close(ends[1]);
+		(void)prctl(PR_SET_NAME, "listener");
+		if (setgroups(0, NULL) == 0 && setgid(o->postfix_group) == 0 &&
+		    setuid(o->postfix) == 0)
+			run(l, ends[0]);
+		_exit(1);
+	}
+	(void)close(ends[0]);
+	l->control = ends[1];
+	for (i = 0; i < LISTENER_SOCKETS; i++) {
+		if (l->sockets[i] != -1)
+			(void)close(l->sockets[i]);
+		l->sockets[i] = -1;
+	}
+	return l->pid == -1 ? -1 : 0;
+}
+
+static void
+run(const struct listener *l, int control)
+{
+	size_t i;
+
+	if (!wait_for_postfix(control))
+		_exit(0);
+	for (i = 0; i < LISTENER_SOCKETS; i++) {
+		if (l->sockets[i] != -1 &&
+		    listen(l->sockets[i], BACKLOG) == -1) {
+			logs_say("port 25: %s", strerror(errno));
+			_exit(1);
+		}
+	}
+	logs_say("port 25 is open");
+	serve(l, control);
+	_exit(0);
+}
+
+/* Postfix is there when its socket is; spool.c removed that of the past. */
+static bool
+wait_for_postfix(int control)
+{
+	struct stat st;
+
+	while (stat(PASS_SOCKET, &st) == -1)
+		if (is_over(control, PAUSE_MS))
+			return false;
+	return true;
+}
+
+/* Waits that long; whether the parent closed its end meanwhile. */
+static bool
+is_over(int control, int timeout_ms)
+{
+	struct pollfd poll_control = { .fd = control, .events = POLLIN };
+
+	return poll(&poll_control, 1, timeout_ms) == 1;
+}
+
+static void
+serve(const struct listener *l, int control)
+{
+	struct pollfd fds[LISTENER_SOCKETS + 1];
+	size_t i;
+
+	for (i = 0; i < LISTENER_SOCKETS; i++)
+		fds[i] = (struct pollfd){ l->sockets[i], POLLIN, 0 };
+	fds[LISTENER_SOCKETS] = (struct pollfd){ control, POLLIN, 0 };
+	for (;;) {
+		if (poll(fds, LISTENER_SOCKETS + 1, -1) == -1)
+			continue;
+		if (fds[LISTENER_SOCKETS].revents != 0)
+			return;
+		for (i = 0; i < LISTENER_SOCKETS; i++)
+			if ((fds[i].revents & POLLIN) != 0)
+				take(fds[i].fd, control);
+	}
+}
+
+/*
+ * Accepts one connection and hands it over.  While all servers are busy and
+ * their queue is full, further clients wait in the kernel's.
+ */
+static void
+take(int socket, int control)
+{
+	int client, left_ms;
+	bool over;
+
+	client = accept(socket, NULL, NULL);
+	if (client == -1) {
+		/* Out of descriptors or memory: do not spin. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+		    errno == ENOBUFS)
+			(void)is_over(control, PAUSE_MS);
+		return;
+	}
+	over = false;
+	left_ms = PATIENCE_MS;
+	while (hand_over(client) == -1 && left_ms > 0) {
+		if (errno != EAGAIN && errno != ECONNREFUSED) {
+			logs_say("%s: %s", PASS_SOCKET, strerror(errno));
+			break;
+		}
+		if (over)
+			(void)poll(NULL, 0, PAUSE_MS);
+		else
+			over = is_over(control, PAUSE_MS);
+		left_ms -= over ? PAUSE_MS : 0;
+	}
+	(void)close(client);
+}
+
+static int
+hand_over(int client)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX,
+		.sun_path = PASS_SOCKET };
+	int server, result, saved;
+
+	server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (server == -1)
+		return -1;
+	result =
+	    connect(server, (const struct sockaddr *)&address, sizeof(address));
+	if (result == 0)
+		result = send_client(server, client);
+	saved = errno;
+	(void)close(server);
+	errno = saved;
+	return result;
+}
+
+/* The descriptor with one octet, then a list of attributes: its end alone. */
+static int
+send_client(int server, int client)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .space = { 0 } };
+	struct iovec octet = { .iov_base = (char[]){ 0 }, .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &octet,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space) };
+
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &client, sizeof(client));
+	if (sendmsg(server, &message, MSG_NOSIGNAL) == -1)
+		return -1;
+	return send(server, "", 1, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+void
+listener_close(struct listener *l)
+{
+	size_t i;
+
+	for (i = 0; i < LISTENER_SOCKETS; i++)
+		if (l->sockets[i] != -1)
+			(void)close(l->sockets[i]);
+	if (l->control != -1)
+		(void)close(l->control);
+	*l = (struct listener){ .sockets = { -1, -1 }, .control = -1 };
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * How much is going on.  smtpd(8) tells nobody whether it is busy, but the
+ * kernel knows its connections; swiftdrop is a process for each mail, those
+ * that smtp(8) brings included.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "environment.h"
+#include "sessions.h"
+
+#include "banned.h"
+
+enum {
+	TABLE_MAX = 16 * 1024 * 1024, /* octets; some 100,000 connections */
+	/* States of include/net/tcp_states.h in Linux. */
+	STATE_ESTABLISHED = 0x01,
+	STATE_CLOSE_WAIT = 0x08,
+	PORT = 25
+};
+
+static size_t count_table(const char *path);
+static bool is_session(const char *line);
+static size_t count_filters(void);
+static bool is_filter(const char *pid);
+
+size_t
+sessions_count(void)
+{
+	size_t connections, filters;
+
+	connections =
+	    count_table("/proc/net/tcp") + count_table("/proc/net/tcp6");
+	filters = count_filters();
+	return connections > filters ? connections : filters;
+}
+
+static size_t
+count_table(const char *path)
+{
+	struct buf text;
+	size_t n;
+
+	buf_init(&text, TABLE_MAX);
+	n = environment_read_file(path, &text) == 0
+		? sessions_in_table(buf_text(&text))
+		: 0;
+	buf_free(&text);
+	return n;
+}
+
+size_t
+sessions_in_table(const char *text)
+{
+	const char *line;
+	size_t n;
+
+	n = 0;
+	line = strchr(text, '\n'); /* the first line is a heading */
+	while (line != NULL) {
+		if (is_session(line + 1))
+			n++;
+		line = strchr(line + 1, '\n');
+	}
+	return n;
+}
+
+/* "  0: 0100007F:0019 0200007F:C350 01 ...", all in hexadecimal digits. */
+static bool
+is_session(const char *line)
+{
+	const char *field;
+	char *end;
+	unsigned long port, state;
+
+	field = strchr(line, ':');
+	if (field == NULL)
+		return false;
+	field = strchr(field + 1, ':');
+	if (field == NULL)
+		return false;
+	port = strtoul(field + 1, &end, 16);
+	while (*end == ' ')
+		end++;
+	end += strcspn(end, " \n");
+	state = strtoul(end, NULL, 16);
+	return port == PORT &&
+	       (state == STATE_ESTABLISHED || state == STATE_CLOSE_WAIT);
+}
+
+static size_t
+count_filters(void)
+{
+	const struct dirent *entry;
+	DIR *folder;
+	size_t n;
+
+	folder = opendir("/proc");
+	if (folder == NULL)
+		return 0;
+	n = 0;
+	while ((entry = readdir(folder)) != NULL)
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    is_filter(entry->d_name))
+			n++;
+	(void)closedir(folder);
+	return n;
+}
+
+static bool
+is_filter(const char *pid)
+{
+	struct buf name;
+	char path[64];
+	bool result;
+
+	buf_init(&name, 64);
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
+	result = environment_read_file(path, &name) == 0 &&
+		 strcmp(buf_text(&name), "swiftdrop\n") == 0;
+	buf_free(&name);
+	return result;
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The life of the container.  One loop passes logs on, reaps children and
+ * hears signals; what is waited for differs.
+ */
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "postconf.h"
+#include "sessions.h"
+#include "supervise.h"
+#include "tls.h"
+
+#include "banned.h"
+
+enum {
+	RENEW_MS = 10000,         /* between looks at the certificate */
+	REMIND_MS = 86400 * 1000, /* between warnings of its end */
+	DRAIN_MS = 200,           /* between looks at running sessions */
+	MASTER_MS = 10000,        /* for master(8) to end after SIGTERM */
+	ARGUMENTS_MAX = 64        /* of swiftdrop check */
+};
+
+static const char master_path[] = "/usr/lib/postfix/sbin/master";
+
+/* What children inherit: nothing of what may hold a secret. */
+static char *clean_environment[] = { (char[]){ "PATH=/usr/sbin:/usr/bin" },
+	(char[]){ "LANG=C" }, NULL, NULL };
+
+static pid_t start(struct supervisor *v, const char *path,
+    char *const *arguments, bool as_filter);
+static bool turn(struct supervisor *v, int timeout_ms);
+static void take_signals(struct supervisor *v);
+static void reap(struct supervisor *v);
+static bool wait_until(struct supervisor *v, int64_t deadline_ms);
+static int be_filter(const struct owners *o);
+static void serve(struct supervisor *v);
+static void renew(struct supervisor *v, int64_t *remind_ms);
+static void drain(struct supervisor *v);
+static int end_status(const struct supervisor *v);
+
+int
+supervise_init(struct supervisor *v)
+{
+	static char zone[64];
+	sigset_t set;
+	const char *tz;
+
+	tz = getenv("TZ");
+	if (tz != NULL &&
+	    snprintf(zone, sizeof(zone), "TZ=%s", tz) < (int)sizeof(zone))
+		clean_environment[2] = zone;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &set, &v->inherited) == -1)
+		return -1;
+	/* Where we are not PID 1, orphans come to us all the same. */
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+	v->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return v->signals == -1 ? -1 : 0;
+}
+
+int
+supervise_check(struct supervisor *v)
+{
+	char *arguments[] = { (char[]){ FILTER_PATH }, (char[]){ "-c" },
+		(char[]){ INI_PATH }, (char[]){ "check" }, NULL };
+
+	v->child = start(v, FILTER_PATH, arguments, true);
+	if (v->child == -1)
+		return -1;
+	while (!v->stop && turn(v, -1))
+		;
+	return !v->stop && WIFEXITED(v->status) && WEXITSTATUS(v->status) == 0
+		   ? 0
+		   : -1;
+}
+
+static pid_t
+start(struct supervisor *v, const char *path, char *const *arguments,
+    bool as_filter)
+{
+	pid_t pid;
+
+	pid = fork();
+	if (pid == -1)
+		logs_say("fork: %s", strerror(errno));
+	if (pid != 0)
+		return pid;
+	if (sigprocmask(SIG_SETMASK, &v->inherited, NULL) == 0 &&
+	    (!as_filter || be_filter(v->owners) == 0))
+		(void)execve(path, arguments, clean_environment);
+	logs_say("%s: %s", path, strerror(errno));
+	_exit(EX_OSERR);
+}
+
+static int
+be_filter(const struct owners *o)
+{
+	if (setgroups(0, NULL) == -1 || setgid(o->filter_group) == -1)
+		return -1;
+	return setuid(o->filter);
+}
+
+/*
+ * Waits at most timeout_ms (-1 for ever) for something to happen and deals
+ * with it.  Returns whether v->child still runs.
+ */
+static bool
+turn(struct supervisor *v, int timeout_ms)
+{
+	struct pollfd fds[LOGS_SOCKETS + 1];
+	size_t i;
+
+	for (i = 0; i < LOGS_SOCKETS; i++)
+		fds[i] = (struct pollfd){ v->logs.sockets[i], POLLIN, 0 };
+	fds[LOGS_SOCKETS] = (struct pollfd){ v->signals, POLLIN, 0 };
+	if (poll(fds, LOGS_SOCKETS + 1, timeout_ms) > 0) {
+		for (i = 0; i < LOGS_SOCKETS; i++)
+			if ((fds[i].revents & POLLIN) != 0)
+				logs_pass_on(fds[i].fd);
+		if ((fds[LOGS_SOCKETS].revents & POLLIN) != 0)
+			take_signals(v);
+	}
+	return v->child != 0;
+}
+
+static void
+take_signals(struct supervisor *v)
+{
+	struct signalfd_siginfo info;
+
+	while (read(v->signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(v);
+		else
+			v->stop = true;
+	}
+}
+
+/* Ours and everybody's orphans: we are PID 1. */
+static void
+reap(struct supervisor *v)
+{
+	pid_t pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == v->child) {
+			v->child = 0;
+			v->status = status;
+		} else if (pid == v->listener.pid) {
+			v->listener.pid = 0;
+		}
+	}
+	/* Without a port there is no use in going on. */
+	if (v->listener.pid == 0 && v->listener.control != -1 && !v->stop) {
+		logs_say("error: the listener of port 25 ended");
+		v->failed = true;
+		v->stop = true;
+	}
+}
+
+int
+supervise_run(struct supervisor *v)
+{
+	char *arguments[] = { (char[]){ "master" }, (char[]){ "-s" },
+		(char[]){ "-c" }, (char[]){ CONFIG_DIR }, NULL };
+
+	/* What -s stands for: stdout stays, for maillog_file=/dev/stdout. */
+	v->child = start(v, master_path, arguments, false);
+	if (v->child == -1)
+		return EX_OSERR;
+	if (listener_start(&v->listener, v->owners) == -1) {
+		logs_say("error: listener: %s", strerror(errno));
+		v->failed = true;
+		v->stop = true;
+	}
+	serve(v);
+	if (v->child != 0)
+		drain(v);
+	listener_close(&v->listener);
+	return end_status(v);
+}
+
+/* Until somebody ends it. */
+static void
+serve(struct supervisor *v)
+{
+	int64_t renew_ms, remind_ms;
+
+	remind_ms = clock_ms() + REMIND_MS;
+	renew_ms = clock_ms() + RENEW_MS;
+	while (!v->stop && turn(v, clock_left_ms(renew_ms))) {
+		if (clock_left_ms(renew_ms) > 0)
+			continue;
+		if (v->certificate.cert_file != NULL)
+			renew(v, &remind_ms);
+		renew_ms = clock_ms() + RENEW_MS;
+	}
+}
+
+/*
+ * Hands a renewed certificate to Postfix.  On SIGHUP master(8) lets idle
+ * servers end and busy ones finish; their successors read the new file.
+ */
+static void
+renew(struct supervisor *v, int64_t *remind_ms)
+{
+	struct buf reason;
+	bool changed, remind;
+
+	remind = clock_left_ms(*remind_ms) == 0;
+	changed = certificate_has_changed(&v->certificate);
+	if (remind)
+		*remind_ms = clock_ms() + REMIND_MS;
+	if (!changed && !remind)
+		return;
+	buf_init(&reason, 4096);
+	if (tls_install(&v->certificate, v->settings->myhostname, &reason) ==
+	    -1) {
+		logs_say("error: TLS_CERT_FILE: %s; the old one stays in use",
+		    buf_text(&reason));
+	} else if (changed) {
+		logs_say("TLS_CERT_FILE: the renewed certificate is in use");
+		(void)kill(v->child, SIGHUP);
+	}
+	buf_free(&reason);
+}
+
+/* Closes the port, waits for what runs, ends Postfix. */
+static void
+drain(struct supervisor *v)
+{
+	int64_t deadline_ms;
+	size_t n;
+
+	listener_close(&v->listener);
+	deadline_ms = clock_ms() + v->settings->drain_timeout_s * 1000;
+	n = sessions_count();
+	logs_say("port 25 is closed, %zu sessions running", n);
+	while (n > 0 && v->child != 0 && clock_left_ms(deadline_ms) > 0) {
+		(void)wait_until(v, clock_ms() + DRAIN_MS);
+		n = sessions_count();
+	}
+	if (n > 0)
+		logs_say("warning: %zu sessions are cut after %lld s "
+			 "(DRAIN_TIMEOUT)",
+		    n, (long long)v->settings->drain_timeout_s);
+	if (v->child != 0)
+		(void)kill(v->child, SIGTERM);
+	if (wait_until(v, clock_ms() + MASTER_MS)) {
+		logs_say("warning: master(8) does not end");
+		(void)kill(v->child, SIGKILL);
+		(void)wait_until(v, clock_ms() + MASTER_MS);
+	}
+}
+
+/* Goes on until then; whether v->child still runs. */
+static bool
+wait_until(struct supervisor *v, int64_t deadline_ms)
+{
+	while (clock_left_ms(deadline_ms) > 0)
+		if (!turn(v, clock_left_ms(deadline_ms)))
+			return false;
+	return v->child != 0;
+}
+
+static int
+end_status(const struct supervisor *v)
+{
+	if (v->stop)
+		return v->failed ? EX_SOFTWARE : EX_OK;
+	if (WIFEXITED(v->status))
+		logs_say("error: master(8) ended with status %d",
+		    WEXITSTATUS(v->status));
+	else
+		logs_say("error: master(8) was killed by signal %d",
+		    WTERMSIG(v->status));
+	return WIFEXITED(v->status) && WEXITSTATUS(v->status) != 0
+		   ? WEXITSTATUS(v->status)
+		   : EX_SOFTWARE;
+}
+
+void
+supervise_exec_check(const struct owners *o, char *const *arguments)
+{
+	char *all[ARGUMENTS_MAX] = { (char[]){ FILTER_PATH }, (char[]){ "-c" },
+		(char[]){ INI_PATH }, (char[]){ "check" } };
+	size_t i;
+
+	for (i = 0; arguments[i] != NULL; i++) {
+		if (i + 5 > ARGUMENTS_MAX) {
+			errno = E2BIG;
+			return;
+		}
+		all[i + 4] = arguments[i];
+	}
+	if (be_filter(o) == 0)
+		(void)execve(FILTER_PATH, all, clean_environment);
+}

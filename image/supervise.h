@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The life of the container after its configuration: swiftdrop's check,
+ * Postfix, the public port, and the end of all of them.
+ */
+#ifndef SUPERVISE_H
+#define SUPERVISE_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+#include "certificate.h"
+#include "files.h"
+#include "listener.h"
+#include "logs.h"
+#include "settings.h"
+
+struct supervisor {
+	const struct settings *settings; /* borrowed */
+	const struct owners *owners;     /* borrowed */
+	struct logs logs;
+	struct listener listener;
+	struct certificate certificate;
+	sigset_t inherited; /* signals blocked before we were */
+	int signals;        /* owned; signalfd(2) of SIGTERM, SIGINT, SIGCHLD */
+	pid_t child;        /* that supervise_wait() waits for */
+	int status;         /* of that child, as of wait(2) */
+	bool stop;          /* SIGTERM came */
+	bool failed;        /* we stop for a fault of our own */
+};
+
+/*
+ * Takes the signals over.  Everything before must have gone well.  Returns 0,
+ * or -1 with errno.
+ */
+int supervise_init(struct supervisor *v);
+
+/*
+ * Runs swiftdrop's check of every account as the filter's user, its output on
+ * stdout.  Returns 0, or -1 when an account failed.
+ */
+int supervise_check(struct supervisor *v);
+
+/*
+ * Starts Postfix, opens the port, passes logs on and renews the certificate
+ * until master(8) ends or SIGTERM comes; then closes the port, lets running
+ * sessions finish and stops master(8).  Returns the container's exit status.
+ */
+int supervise_run(struct supervisor *v);
+
+/*
+ * Runs "swiftdrop check" in this process' place, as the filter's user and in
+ * a clean environment.  Returns only when that fails, with errno.
+ */
+void supervise_exec_check(const struct owners *o, char *const *arguments);
+
+#endif

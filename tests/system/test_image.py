@@ -1,0 +1,637 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The image, built and run with podman, against a real Swift.
+
+Everything here runs on a network of its own, so port 25 is ours.
+"""
+
+import contextlib
+import email.message
+import os
+import pathlib
+import re
+import smtplib
+import socket
+import ssl
+import stat
+import subprocess
+import threading
+import time
+
+import pytest
+
+import lab
+from lab import image, process
+
+RECIPIENTS = ["a@example.org", "b@example.org"]
+FORWARDS = {"away@example.org": "jane@elsewhere.example",
+            "back@example.org": ["a@example.org"],
+            "both@example.org": ["b@example.org", "jane@elsewhere.example"]}
+POSTMASTER = "boss@elsewhere.example"
+
+
+@pytest.fixture(scope="session")
+def podman(lab_folder):
+    podman = image.Podman(f"{lab_folder}/podman")
+    podman.image, podman.filter = podman.build(
+        lab_folder, f"{lab_folder}/image-build.log")
+    return podman
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_network(podman):
+    """After the build, which needs the host's network."""
+    with image.network():
+        yield
+
+
+@pytest.fixture(scope="module")
+def own_swift(own_network, lab_folder):
+    """A Swift on that network."""
+    swift = lab.Swift(f"{lab_folder}/image-swift")
+    try:
+        swift.start()
+        yield swift
+    finally:
+        swift.stop()
+
+
+@pytest.fixture
+def box(own_swift):
+    yield own_swift.container()
+    own_swift.restore()
+
+
+@pytest.fixture(scope="module")
+def own_sink(own_network, lab_folder):
+    sink = lab.Sink(f"{lab_folder}/image-sink")
+    try:
+        sink.start()
+        yield sink
+    finally:
+        sink.stop()
+
+
+@pytest.fixture
+def elsewhere(own_sink):
+    own_sink.clear()
+    return own_sink
+
+
+@pytest.fixture
+def settings(box, elsewhere):
+    """A function that returns a container's environment."""
+    def make(**others):
+        return image.variables(
+            {"A": {"recipients": ", ".join(RECIPIENTS), **box.options()}},
+            RECIPIENTS, FORWARDS, **{
+                "POSTMASTER": POSTMASTER,
+                "POSTFIX_relayhost": f"[127.0.0.1]:{elsewhere.port}",
+                "POSTFIX_disable_dns_lookups": "yes",
+                **others})
+    return make
+
+
+@pytest.fixture
+def run(podman, tmp_path):
+    """A function that starts a container, which ends with the test."""
+    with contextlib.ExitStack() as stack:
+        def start(environment, *arguments, **options):
+            container = image.Container(podman, tmp_path, environment,
+                                        *arguments, **options)
+            stack.callback(lambda: print(container.text()))
+            return stack.enter_context(container)
+        yield start
+
+
+def launch(podman, tmp_path, environment, *arguments, **options):
+    """Runs a container to its end; returns exit status and log."""
+    container = image.Container(podman, tmp_path, environment, *arguments,
+                                **options).launch()
+    try:
+        return container.wait(), container.text()
+    finally:
+        container.kill()
+
+
+def mail(subject="test", size=0):
+    message = email.message.EmailMessage()
+    message["From"] = "someone@foreign.example"
+    message["Subject"] = subject
+    message.set_content("text\n" + "x" * 60 + "\n" * (size > 0)
+                        + ("y" * 62 + "\n") * (size // 64))
+    return message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+
+
+def send(recipients, content=None, host="127.0.0.1", port=25):
+    """Sends a mail; returns the reply to its end."""
+    with smtplib.SMTP(host, port, timeout=60) as client:
+        client.ehlo("client.foreign.example")
+        assert client.mail("someone@foreign.example")[0] == 250
+        for recipient in recipients:
+            code, text = client.rcpt(recipient)
+            assert code == 250, (recipient, code, text)
+        code, text = client.data(content or mail())
+        return code, text.decode()
+
+
+def eventually(check, seconds=30):
+    """Returns check()'s first true result."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = check()
+        if result:
+            return result
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.1)
+
+
+# ---- what is in the image ---------------------------------------------------
+
+@pytest.mark.parametrize("target", ["postfix", "filter"])
+def test_holds_the_listed_files_and_no_others(podman, target):
+    name = podman.image if target == "postfix" else podman.filter
+    files = podman.files(name)
+    found = set()
+    for path, entry in files.items():
+        if entry.isdir() or path.startswith(("/dev", "/proc", "/sys")) or \
+                path in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
+                         "/run/.containerenv", "/etc/mtab"):
+            continue
+        path = re.sub(r"/(x86_64|aarch64)-linux-gnu/", "/ARCH/", path)
+        path = re.sub(r"/ld-linux-(x86-64|aarch64)\.so", "/ld-linux-ARCH.so",
+                      path).replace("/lib64/", "/lib/")
+        path = re.sub(r"/[0-9a-f]{8}\.[0-9]$", "/HASH", path)
+        found.add(path)
+        assert not entry.mode & (stat.S_ISUID | stat.S_ISGID), path
+    listed = (image.TREE / "image" / f"files.{target}").read_text().split()
+    assert sorted(found - {"/lib64"}) == sorted(listed)
+    size = sum(entry.size for entry in files.values())
+    assert size < (25 if target == "postfix" else 16) * 2**20
+
+
+def test_says_what_it_is(podman):
+    labels = podman.run("image", "inspect", "-f", "{{json .Labels}}",
+                        podman.image).stdout
+    for name in ("title", "description", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{name}" in labels
+
+
+# ---- mail -------------------------------------------------------------------
+
+def test_stores_mail_and_tells_so_on_stdout(run, settings, box):
+    container = run(settings())
+    content = mail("to be stored")
+    code, text = send(["a@example.org"], content)
+    assert (code, text.split(" as ")[0]) == (250, "2.0.0 Ok: stored")
+    name, headers, stored = box.only()
+    assert stored.endswith(content)
+    assert headers["x-object-meta-envelope-to"] == "a@example.org"
+    assert name == "cur/" + text.split(" as ")[1].strip()
+    container.await_text(f"object={box.name}/{name}")
+    log = container.text()
+    assert re.search(r"^\w{3} [ 0-9]\d \d\d:\d\d:\d\d \S+ swiftdrop\[\d+\]: "
+                     r"stored: ", log, re.M)
+    assert "proxy-accept: END-OF-MESSAGE: 250 2.0.0 Ok: stored" in log
+    assert "warning" not in log.replace(
+        "warning: TLS_CERT_FILE: is not set", "")
+    assert "testing" not in log
+
+
+def test_large_mail_waits_on_the_spool_volume(run, settings, box):
+    run(settings())
+    content = mail("large", 2 * 2**20)
+    assert send(["a@example.org"], content)[0] == 250
+    assert box.only()[2].endswith(content)
+
+
+def test_mail_of_the_largest_size_passes_and_no_larger(run, settings, box):
+    run(settings(MESSAGE_SIZE_LIMIT="100000"))
+    with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+        client.ehlo()
+        assert client.esmtp_features["size"] == "100000"
+    content = mail("edge", 90000)
+    content += b"z\r\n" * ((100000 - len(content)) // 3)
+    content += b"z" * (100000 - len(content))
+    content = content[:-2] + b"\r\n"
+    assert send(["a@example.org"], content)[0] == 250
+    assert send(["a@example.org"], content + b"more\r\n" * 1000)[0] == 552
+    assert len(box.names()) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_starttls_is_there_with_either_ip(run, settings, box, host):
+    run(settings())
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with smtplib.SMTP(host, 25, timeout=60) as client:
+        assert client.starttls(context=context)[0] == 220
+        certificate = client.sock.getpeercert(binary_form=True)
+        assert b"mail.example.org" in certificate
+        assert client.sock.version() in ("TLSv1.2", "TLSv1.3")
+        client.sendmail("someone@foreign.example", "a@example.org", mail())
+    assert b"(using TLS" in box.only()[2]
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname = False
+    old.verify_mode = ssl.CERT_NONE
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with smtplib.SMTP(host, 25, timeout=60) as client:
+        with pytest.raises((ssl.SSLError, OSError)):
+            client.starttls(context=old)
+
+
+def test_forwards_are_relayed_and_stored_where_they_lead(
+        run, settings, box, elsewhere):
+    run(settings())
+    content = mail("mixed")
+    reply = send(["a@example.org", "away@example.org"], content)
+    assert reply[1].startswith("2.0.0 Ok: stored as ")
+    relayed = eventually(elsewhere.mails)
+    assert len(relayed) == 1
+    assert b"jane@elsewhere.example" in relayed[0]
+    assert b"Subject: mixed" in relayed[0]
+    assert box.only()[1]["x-object-meta-envelope-to"] == "a@example.org"
+    elsewhere.clear()
+
+    assert send(["back@example.org"])[1] == "2.0.0 Ok: forwarded"
+    eventually(lambda: len(box.names()) == 2)
+    assert elsewhere.mails() == []
+
+    assert send(["both@example.org"])[1] == "2.0.0 Ok: forwarded"
+    eventually(lambda: len(box.names()) == 3 and elsewhere.mails())
+
+
+def test_postmaster_is_reached_by_either_name(run, settings, elsewhere):
+    run(settings())
+    for recipient in ("postmaster@example.org", "postmaster",
+                      "Postmaster@mail.example.org"):
+        assert send([recipient])[1] == "2.0.0 Ok: forwarded"
+        mails = eventually(elsewhere.mails)
+        assert POSTMASTER.encode() in mails[0]
+        elsewhere.clear()
+
+
+def test_bounce_to_a_stored_recipient_is_stored(run, settings, box, podman,
+                                                lab_folder):
+    refusing = lab.Sink(f"{lab_folder}/refusing-{box.name}",
+                        options=["-f", "rcpt"])
+    refusing.start()
+    try:
+        run(settings(
+            POSTFIX_relayhost=f"[127.0.0.1]:{refusing.port}"))
+        with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+            client.sendmail("b@example.org", "away@example.org", mail())
+        name, headers, content = eventually(
+            lambda: box.names() and box.only())
+        assert headers["x-object-meta-envelope-from"] == ""
+        assert headers["x-object-meta-envelope-to"] == "b@example.org"
+        assert b"Undelivered Mail Returned to Sender" in content
+    finally:
+        refusing.stop()
+
+
+STRANGERS = [
+    "nobody@example.org", "nobody@mail.example.org", "x@foreign.example",
+    "x%foreign.example@example.org", "x@foreign.example@example.org",
+    "foreign.example!x@example.org", '"x@foreign.example"@example.org',
+    "@example.org:x@foreign.example", "x@[127.0.0.1]", "root@[127.0.0.1]",
+    "root", "root@localhost", "x@localhost.localdomain", "x@example.com",
+    "a@sub.example.org", "x@[192.0.2.1]",
+    "a%example.org@foreign.example", "x@example.org.foreign.example"]
+
+
+@pytest.mark.parametrize("others", [
+    {}, {"DEBUG": "yes"}, {"MYDOMAIN": "example.com"},
+    {"MAX_PROCESSES": "1"}, {"MESSAGE_SIZE_LIMIT": "2000"},
+    {"STARTUP_CHECK": "warn"}])
+def test_is_no_open_relay(run, settings, elsewhere, box, others):
+    run(settings(**others))
+    # Few of them a session: Postfix slows down those who err often.
+    tries = [(peer, sender, STRANGERS[i:i + 9])
+             for peer in ("127.0.0.1", "192.0.2.1")
+             for sender in ("someone@foreign.example", "a@example.org", "")
+             for i in range(0, len(STRANGERS), 9)]
+    for peer, sender, recipients in tries:
+        with smtplib.SMTP("127.0.0.1", 25, timeout=60,
+                          source_address=(peer, 0)) as client:
+            client.ehlo()
+            assert client.mail(sender)[0] == 250
+            for recipient in recipients:
+                code, text = client.docmd(f"RCPT TO:<{recipient}>")
+                assert code in (501, 550, 553, 554), (recipient, code, text)
+    assert elsewhere.mails() == []
+    assert box.names() == []
+
+
+def test_unknown_recipient_is_refused_at_rcpt(run, settings):
+    run(settings())
+    with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+        client.ehlo()
+        client.mail("someone@foreign.example")
+        code, text = client.rcpt("nobody@example.org")
+        assert code == 550
+        assert b"5.1.1" in text
+
+
+def test_bare_newline_and_early_talk_are_refused(run, settings, box):
+    run(settings())
+    with socket.create_connection(("127.0.0.1", 25), timeout=60) as client:
+        stream = client.makefile("rb")
+        assert stream.readline().startswith(b"220")
+        for line in (b"EHLO x\r\n", b"MAIL FROM:<x@foreign.example>\r\n",
+                     b"RCPT TO:<a@example.org>\r\n", b"DATA\r\n"):
+            client.sendall(line)
+            while stream.readline()[3:4] == b"-":
+                pass
+        client.sendall(b"Subject: x\r\n\r\nfirst\n.\r\nMAIL FROM:<>\r\n")
+        client.sendall(b"\r\n.\r\n")
+        assert stream.readline().startswith((b"521", b"550"))
+    assert box.names() == []
+
+
+# ---- behind a proxy ---------------------------------------------------------
+
+@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
+def test_proxy_protocol_names_the_client(run, settings, box, tmp_path,
+                                         version):
+    container = run(settings(UPSTREAM_PROXY_PROTOCOL="haproxy"))
+    port = process.free_port()
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.write_text(f"""
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+listen smtp
+    bind 127.0.0.1:{port}
+    server swiftdrop 127.0.0.1:25 {version}
+""")
+    proxy = process.start(["haproxy", "-db", "-f", str(configuration)],
+                          tmp_path / "haproxy.log")
+    try:
+        process.wait_until(lambda: process.connects(port), proxy, "haproxy",
+                           tmp_path / "haproxy.log")
+        with smtplib.SMTP("127.0.0.1", port, timeout=60,
+                          source_address=("192.0.2.1", 0)) as client:
+            client.sendmail("someone@foreign.example", "a@example.org",
+                            mail())
+    finally:
+        process.stop(proxy)
+    assert box.only()[1]["x-object-meta-client-addr"] == "192.0.2.1"
+    assert re.search(r" connect from \S+\[192\.0\.2\.1\]", container.text())
+    # A client that comes past the proxy is not believed to be anybody.
+    with socket.create_connection(("127.0.0.1", 25), timeout=60) as client:
+        client.sendall(b"EHLO past.the.proxy\r\n")
+        assert not client.recv(100).startswith(b"250")
+
+
+@pytest.mark.parametrize("proxy", ["", "haproxy"])
+def test_health_probe(run, settings, own_swift, box, elsewhere, proxy):
+    container = run(settings(UPSTREAM_PROXY_PROTOCOL=proxy))
+    done = container.execute("swiftdrop-entry", "health")
+    assert (done.returncode, done.stderr) == (0, "")
+    check = container.execute("swiftdrop-entry", "check")
+    assert (check.returncode, check.stdout.count("\n")) == (0, 1)
+    assert container.execute("swiftdrop", "check").returncode == 0
+    own_swift.go_down()
+    assert container.execute("swiftdrop-entry", "check").returncode == 69
+    assert container.execute("swiftdrop-entry", "health").returncode == 0
+    own_swift.restore()
+    assert box.names() == [] and elsewhere.mails() == []
+
+
+def test_health_probe_fails_where_mail_would(run, settings):
+    container = run(settings(
+        POSTFIX_smtpd_recipient_restrictions="defer"))
+    done = container.execute("swiftdrop-entry", "health")
+    assert done.returncode == 69
+    assert "answer to RCPT: 450" in done.stderr
+
+
+# ---- start and end ----------------------------------------------------------
+
+def test_check_before_the_port_opens(podman, tmp_path, run, settings):
+    wrong = settings(SWIFTDROP_A_KEY="wrong")
+    status, log = launch(podman, tmp_path, wrong)
+    assert status == 69
+    assert "401" in log and "port 25 is open" not in log
+    assert "STARTUP_CHECK=warn" in log
+    container = run({**wrong, "STARTUP_CHECK": "warn"})
+    container.await_text("port 25 is open")
+    assert send_refused(["a@example.org"]) == 451
+
+
+def send_refused(recipients):
+    code, _ = send(recipients)
+    return code
+
+
+@pytest.mark.parametrize("dropped", image.CAPABILITIES)
+def test_needs_each_capability_and_no_other(podman, tmp_path, settings,
+                                            dropped):
+    kept = [name for name in image.CAPABILITIES if name != dropped]
+    arguments = []
+    if dropped == "NET_BIND_SERVICE":
+        port = pathlib.Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        port.write_text("1024")
+    status, log = launch(podman, tmp_path, settings(), *arguments,
+                         capabilities=kept)
+    assert status == 78, log
+    assert "error: " in log
+    if dropped == "NET_BIND_SERVICE":
+        assert "capability NET_BIND_SERVICE is missing" in log
+
+
+def test_every_fault_is_named_at_once(podman, tmp_path):
+    status, log = launch(podman, tmp_path, {
+        "MYDOMAIN": "under_score.org",
+        "RECIPIENTS": '["a@example.org", "*", 7, "b@example.org"]',
+        "FORWARDS": '{"b@example.org": "c@example.org", "f": "x@y.org"}',
+        "POSTMASTER": "nobody",
+        "UPSTREAM_PROXY_PROTOCOL": "v1", "DEBUG": "1",
+        "MESSAGE_SIZE_LIMIT": "50M", "MAX_PROCESSES": "0",
+        "STARTUP_CHECK": "no", "DRAIN_TIMEOUT": "-1",
+        "TLS_CERT_FILE": "/nowhere.crt", "TLS_KEY_FILE": "/nowhere.key",
+        "POSTFIX_no_such_parameter": "x", "POSTFIX_queue_directory": "/tmp",
+        "POSTFIX_myhostname": "x", "SWIFTDROP_SMTP_LOG": "none",
+        "SWIFTDROP_A_RECIPIENTS": "b@example.org, z@example.org",
+        "SWIFTDROP_A_CONTAINER": "c", "SWIFTDROP_A_AUTH_VERSION": "2",
+        "SWIFTDROP_B_RECIPIENTS": "y@example.org",
+        "SWIFTDROP_B_RETRIES": "x", "SWIFTDROP_C_KEY_FILE": "/nowhere",
+        "SWIFTDROP_SERVICE_HOST": "10.0.0.1", "SWIFTDROP_PORT": "tcp://x"})
+    assert status == 78
+    for name in ("MYHOSTNAME: is required", 'MYDOMAIN: "under_score.org"',
+                 'RECIPIENTS: "*"', "RECIPIENTS: element 3",
+                 'FORWARDS: "f"', 'POSTMASTER: "nobody"',
+                 "UPSTREAM_PROXY_PROTOCOL: ", 'DEBUG: "1"',
+                 'MESSAGE_SIZE_LIMIT: "50M"', 'MAX_PROCESSES: "0"',
+                 'STARTUP_CHECK: "no"', 'DRAIN_TIMEOUT: "-1"',
+                 "TLS_CERT_FILE: /nowhere.crt: No such file",
+                 "POSTFIX_no_such_parameter: is not a parameter",
+                 "POSTFIX_queue_directory: is set by the image",
+                 "POSTFIX_myhostname: has its own variable, MYHOSTNAME",
+                 "SWIFTDROP_SMTP_LOG: is set by the image",
+                 "SWIFTDROP_A_AUTH_VERSION: ", "SWIFTDROP_B_RETRIES: ",
+                 "SWIFTDROP_C_KEY_FILE: /nowhere: No such file"):
+        assert f"error: {name}" in log, name
+    assert "SERVICE" not in log and "PORT:" not in log
+
+
+def test_secrets_as_files_and_where_they_end_up(run, settings, box, tmp_path):
+    secret = tmp_path / "key"
+    secret.write_text("testing\n")
+    secret.chmod(0o400)
+    addresses = tmp_path / "recipients"
+    addresses.write_text("a@example.org,\n b@example.org\n")
+    environment = settings(
+        SWIFTDROP_A_KEY_FILE="/secrets/key",
+        SWIFTDROP_A_RECIPIENTS_FILE="/secrets/recipients")
+    del environment["SWIFTDROP_A_KEY"], environment["SWIFTDROP_A_RECIPIENTS"]
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    container = run(environment, f"--volume={tmp_path}:/secrets:ro",
+                    spool=spool)
+    assert send(["b@example.org"])[0] == 250
+    assert len(box.names()) == 1
+    pid = container.podman.run("inspect", "-f", "{{.State.Pid}}",
+                               container.name).stdout.strip()
+    root = pathlib.Path(f"/proc/{pid}/root")
+    ini = os.stat(root / "run/swiftdrop/swiftdrop.ini")
+    assert (stat.S_IMODE(ini.st_mode), ini.st_uid, ini.st_gid) == \
+        (0o640, 0, 901)
+    found = subprocess.run(["grep", "-rlI", "testing", spool],
+                           capture_output=True, text=True)
+    assert found.stdout == ""
+    for entry in ("environ", "cmdline"):
+        assert b"testing" not in (root / f"proc/1/{entry}").read_bytes()
+
+
+def test_sigterm_lets_a_running_upload_finish(run, settings, own_swift, box):
+    container = run(settings())
+    assert send(["a@example.org"])[0] == 250
+    own_swift.pause()
+    result = []
+    sender = threading.Thread(
+        target=lambda: result.append(send(["a@example.org"])))
+    sender.start()
+    eventually(lambda: "swiftdrop" in container.podman.run(
+        "top", container.name, "comm").stdout.split()[2:])
+    container.signal()
+    container.await_text("port 25 is closed")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", 25), timeout=10).close()
+    time.sleep(1)
+    assert not result
+    own_swift.resume()
+    sender.join(60)
+    assert result[0][0] == 250
+    assert container.wait() == 0
+    assert len(box.names()) == 2
+
+
+def test_sigterm_waits_no_longer_than_told(run, settings):
+    container = run(settings(DRAIN_TIMEOUT="1"))
+    with socket.create_connection(("127.0.0.1", 25), timeout=60) as client:
+        assert client.recv(100).startswith(b"220")
+        started = time.monotonic()
+        container.signal()
+        assert container.wait() == 0
+        assert 0.9 < time.monotonic() - started < 10
+    assert "1 sessions are cut after 1 s" in container.text()
+
+
+def test_ends_when_master_does(run, settings):
+    container = run(settings())
+    pids = container.podman.run("top", container.name, "hpid", "comm").stdout
+    master = int(re.search(r"^(\d+) +master", pids, re.M).group(1))
+    os.kill(master, 9)
+    assert container.wait() == 70
+    assert "master(8) was killed by signal 9" in container.text()
+
+
+def test_forwards_in_the_spool_survive_a_restart(
+        run, settings, elsewhere, tmp_path):
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    soon = {"POSTFIX_queue_run_delay": "2s",
+            "POSTFIX_minimal_backoff_time": "1s",
+            "POSTFIX_maximal_backoff_time": "2s"}
+    container = run(settings(
+        POSTFIX_relayhost=f"[127.0.0.1]:{process.free_port()}", **soon),
+        spool=spool)
+    assert send(["away@example.org"])[1] == "2.0.0 Ok: forwarded"
+    container.await_text("status=deferred")
+    container.signal()
+    assert container.wait() == 0
+    run(settings(**soon), spool=spool)
+    mails = eventually(elsewhere.mails, 60)
+    assert len(mails) == 1 and b"jane@elsewhere.example" in mails[0]
+
+
+# ---- certificates -----------------------------------------------------------
+
+def peer_certificate():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+        client.starttls(context=context)
+        return client.sock.getpeercert(binary_form=True)
+
+
+def test_certificate_is_served_and_renewed(run, settings, tmp_path):
+    authority = lab.Authority(tmp_path / "authority")
+    pair = tmp_path / "pair"
+    pair.mkdir()
+
+    def install(name, days, key=None):
+        made = authority.issue(name, days=days)
+        for source, target in zip((made[0], key or made[1]),
+                                  ("tls.crt", "tls.key")):
+            (pair / (target + ".new")).write_bytes(
+                pathlib.Path(source).read_bytes())
+        for target in ("tls.key", "tls.crt"):
+            (pair / (target + ".new")).rename(pair / target)
+        return made
+
+    first = install("first.example.org", 13)
+    container = run(settings(TLS_CERT_FILE="/pair/tls.crt",
+                             TLS_KEY_FILE="/pair/tls.key"),
+                    f"--volume={pair}:/pair:ro")
+    assert b"first.example.org" in peer_certificate()
+    assert re.search(r"warning: TLS_CERT_FILE: /pair/tls.crt expires in 1[23]"
+                     r" days", container.text())
+    # A pair that does not belong together is not taken.
+    install("second.example.org", 30, key=first[1])
+    container.await_text("is not the key of the certificate")
+    assert b"first.example.org" in peer_certificate()
+    install("third.example.org", 30)
+    container.await_text("the renewed certificate is in use")
+    eventually(lambda: b"third.example.org" in peer_certificate())
+
+
+def test_old_authorities_are_warned_of(run, settings, tmp_path):
+    bundle = tmp_path / "bundle"
+    bundle.write_text("")
+    os.utime(bundle, (0, time.time() - 366 * 86400))
+    path = "/etc/ssl/certs/ca-certificates.crt"
+    container = run(settings(), f"--volume={bundle}:{path}:ro")
+    assert f"warning: {path} is older than a year" in container.text()
+
+
+# ---- the other target -------------------------------------------------------
+
+def test_filter_alone_serves_a_session(podman, box, tmp_path):
+    options = {"RECIPIENTS": "a@example.org", **box.options()}
+    environment = [f"--env=SWIFTDROP_A_{key.upper()}={value}"
+                   for key, value in options.items()]
+    content = mail("filtered").decode()
+    done = podman.run(
+        "run", "--rm", "--interactive", "--network=host", "--read-only",
+        "--cap-drop=all", "--security-opt=no-new-privileges", *environment,
+        podman.filter, input="EHLO x\r\nMAIL FROM:<x@foreign.example>\r\n"
+        f"RCPT TO:<a@example.org>\r\nDATA\r\n{content}.\r\nQUIT\r\n")
+    assert "250 2.0.0 Ok: stored as " in done.stdout
+    assert box.only()[2].decode() == content

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The entry point of the image, as far as it runs nothing: from environment
+ * to settings, and from settings to the texts of Postfix and swiftdrop.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "image/health.h"
+#include "image/logs.h"
+#include "image/postconf.h"
+#include "image/sessions.h"
+#include "image/settings.h"
+
+#include "banned.h"
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+/* An environment without a fault; later words of a test replace these. */
+static const char *const good[] = {
+	"MYHOSTNAME=mx.example.org",
+	"RECIPIENTS=[\"a@example.org\", \"b@example.org\"]",
+	/* clang-format off */
+	("FORWARDS={\"f@example.org\": \"x@example.net\","
+	 " \"g@example.org\": [\"a@example.org\", \"y@example.net\"]}"),
+	/* clang-format on */
+	"POSTMASTER=f@example.org",
+	"SWIFTDROP_A_RECIPIENTS=a@example.org, b@example.org",
+	"SWIFTDROP_A_CONTAINER=box",
+	"SWIFTDROP_A_AUTH_VERSION=1",
+	"SWIFTDROP_A_AUTHURL=http://127.0.0.1/auth/v1.0",
+	"SWIFTDROP_A_USER=u",
+	"SWIFTDROP_A_KEY=secret",
+};
+
+static const char parameters[] =
+    "queue_directory\nrecipient_delimiter\nrelayhost\n";
+
+struct loaded {
+	struct settings settings;
+	struct buf faults;
+	struct buf warnings;
+};
+
+/* Files of the tests: their content is their path, but for /nowhere. */
+static int
+read_path(const char *path, struct buf *text)
+{
+	if (strcmp(path, "/nowhere") == 0) {
+		errno = ENOENT;
+		return -1;
+	}
+	if (buf_add_text(text, path) == -1)
+		return -1;
+	return buf_add_octet(text, '\n');
+}
+
+/* Loads the good environment with the changes, NULL-terminated; "NAME"
+ * alone takes a variable away. */
+static void
+load(struct loaded *l, const char *const *changes)
+{
+	const char *environment[64];
+	size_t i, j, n, len;
+
+	n = 0;
+	for (i = 0; i < COUNT(good); i++) {
+		len = strcspn(good[i], "=");
+		for (j = 0; changes[j] != NULL; j++)
+			if (strcspn(changes[j], "=") == len &&
+			    strncmp(changes[j], good[i], len) == 0)
+				break;
+		if (changes[j] == NULL)
+			environment[n++] = good[i];
+	}
+	for (j = 0; changes[j] != NULL; j++)
+		if (strchr(changes[j], '=') != NULL)
+			environment[n++] = changes[j];
+	environment[n] = NULL;
+	buf_init(&l->faults, 65536);
+	buf_init(&l->warnings, 65536);
+	assert_int_equal(settings_load(&l->settings,
+			     (char *const *)(uintptr_t)environment, read_path,
+			     parameters, &l->faults, &l->warnings),
+	    0);
+}
+
+static void
+unload(struct loaded *l)
+{
+	settings_free(&l->settings);
+	buf_free(&l->faults);
+	buf_free(&l->warnings);
+}
+
+static const struct {
+	const char *changes[8];
+	const char *want; /* the whole list of faults */
+} faults[] = {
+	{ { NULL }, "" },
+	{ { "MYHOSTNAME" },
+	    "MYHOSTNAME: is required: the name of this mail server, as "
+	    "mail.example.org\n" },
+	{ { "MYHOSTNAME=" },
+	    "MYHOSTNAME: is required: the name of this mail server, as "
+	    "mail.example.org\n" },
+	{ { "MYHOSTNAME=mx_1.example.org" },
+	    "MYHOSTNAME: \"mx_1.example.org\" is not a host name\n" },
+	{ { "MYHOSTNAME=192.0.2.1" },
+	    "MYHOSTNAME: \"192.0.2.1\" is not a host name\n" },
+	{ { "MYHOSTNAME=mx.example.org." },
+	    "MYHOSTNAME: \"mx.example.org.\" must not end with a dot\n" },
+	{ { "MYDOMAIN=-x.org" }, "MYDOMAIN: \"-x.org\" is not a host name\n" },
+	{ { "MYHOSTNAME_FILE=/x.org" },
+	    "MYHOSTNAME: is given twice, with and without _FILE; keep one of "
+	    "them\n" },
+	{ { "DEBUG_FILE=/nowhere" },
+	    "DEBUG_FILE: /nowhere: No such file or directory\n" },
+	{ { "DEBUG=\x01" }, "DEBUG: holds a control character\n" },
+	{ { "DEBUG=\xff" }, "DEBUG: is not text in UTF-8\n" },
+	{ { "DEBUG=true" }, "DEBUG: \"true\" is not yes or no\n" },
+	{ { "UPSTREAM_PROXY_PROTOCOL=v2" },
+	    "UPSTREAM_PROXY_PROTOCOL: \"v2\" is not haproxy or empty\n" },
+	{ { "STARTUP_CHECK=no" },
+	    "STARTUP_CHECK: \"no\" is not warn or fatal\n" },
+	{ { "MESSAGE_SIZE_LIMIT=1023" },
+	    "MESSAGE_SIZE_LIMIT: \"1023\" is not a number from 1024 to "
+	    "5368643586\n" },
+	{ { "MESSAGE_SIZE_LIMIT=50M" },
+	    "MESSAGE_SIZE_LIMIT: \"50M\" is not a number from 1024 to "
+	    "5368643586\n" },
+	{ { "MAX_PROCESSES=0" },
+	    "MAX_PROCESSES: \"0\" is not a number from 1 to 10000\n" },
+	{ { "DRAIN_TIMEOUT=3601" },
+	    "DRAIN_TIMEOUT: \"3601\" is not a number from 0 to 3600\n" },
+	{ { "TLS_CERT_FILE=/c" },
+	    "TLS_KEY_FILE: is missing: certificate and key come together\n" },
+	{ { "TLS_KEY_FILE=/k" },
+	    "TLS_CERT_FILE: is missing: certificate and key come together\n" },
+	{ { "POSTFIX_relay_host=x" },
+	    "POSTFIX_relay_host: is not a parameter of this Postfix\n" },
+	{ { "POSTFIX_queue_directory=/x" },
+	    "POSTFIX_queue_directory: is set by the image\n" },
+	{ { "POSTFIX_mydomain=x" },
+	    "POSTFIX_mydomain: has its own variable, MYDOMAIN\n" },
+	{ { "POSTFIX_relayhost=a\nb" },
+	    "POSTFIX_relayhost: must be a single line\n" },
+	{ { "POSTFIX_relay-host=x" },
+	    "POSTFIX_relay-host: is not the name of a Postfix parameter\n" },
+	{ { "POSTMASTER=nobody" },
+	    "POSTMASTER: \"nobody\" is not an address, as "
+	    "user@example.org\n" },
+	{ { "POSTMASTER=z@example.org" },
+	    "POSTMASTER: \"z@example.org\" is in a domain of ours, but "
+	    "neither in RECIPIENTS nor in FORWARDS\n" },
+	{ { "RECIPIENTS=[\"a@example.org\"" },
+	    "RECIPIENTS: is not JSON: ']' expected near end of file (line 1, "
+	    "column 16)\n"
+	    "RECIPIENTS: \"a@example.org\" of account A is missing\n"
+	    "RECIPIENTS: \"b@example.org\" of account A is missing\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"A@EXAMPLE.org\", "
+	    "\"b@example.org\"]" },
+	    "RECIPIENTS: \"A@EXAMPLE.org\" is there twice\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", 1]" },
+	    "RECIPIENTS: element 3 is not a text\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", \"*\"]" },
+	    "RECIPIENTS: \"*\" is not an address, as user@example.org\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", "
+	    "\"x@[192.0.2.1]\"]" },
+	    "RECIPIENTS: \"x@[192.0.2.1]\" has an address literal for a "
+	    "domain\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", "
+	    "\"x%y@example.org\"]" },
+	    "RECIPIENTS: \"x%y@example.org\" has a local part with special "
+	    "characters\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", "
+	    "\"c@example.org\"]" },
+	    "RECIPIENTS: no account claims \"c@example.org\"\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", "
+	    "\"@example.com\"]" },
+	    "RECIPIENTS: no account claims \"@example.com\"\n" },
+	{ { "RECIPIENTS=[\"a@example.org\"]" },
+	    "RECIPIENTS: \"b@example.org\" of account A is missing\n" },
+	{ { "FORWARDS=[]" },
+	    "FORWARDS: is not a JSON object, as {\"a@example.org\": "
+	    "\"b@example.net\"}\n"
+	    "POSTMASTER: \"f@example.org\" is in a domain of ours, but "
+	    "neither in RECIPIENTS nor in FORWARDS\n" },
+	{ { "FORWARDS={\"f@example.org\": []}" },
+	    "FORWARDS: \"f@example.org\" is forwarded to nobody\n" },
+	{ { "FORWARDS={\"f@example.org\": 1}" },
+	    "FORWARDS: \"f@example.org\" is forwarded to something that is "
+	    "not a text\n" },
+	{ { "FORWARDS={\"f@example.org\": \"x\"}" },
+	    "FORWARDS: \"f@example.org\" is forwarded to \"x\", which is not "
+	    "an address, as user@example.org\n" },
+	{ { "FORWARDS={\"f@example.org\": \"x@y.org\", "
+	    "\"@example.org\": \"x@y.org\"}" },
+	    "FORWARDS: \"@example.org\" is not an address, as "
+	    "user@example.org\n" },
+	{ { "FORWARDS={\"f@example.org\": \"x@y.org\", "
+	    "\"a@example.org\": \"x@y.org\"}" },
+	    "FORWARDS: \"a@example.org\" is in RECIPIENTS too\n" },
+	{ { "FORWARDS={\"f@example.org\": \"x@y.org\", "
+	    "\"a+b@example.org\": \"x@y.org\"}" },
+	    "FORWARDS: \"a+b@example.org\" is claimed by account A\n" },
+	{ { "FORWARDS={\"f@example.org\": \"h@example.org\", "
+	    "\"h@example.org\": \"F@example.org\"}" },
+	    "FORWARDS: \"f@example.org\" is forwarded to itself\n"
+	    "FORWARDS: \"h@example.org\" is forwarded to itself\n" },
+	{ { "FORWARDS={\"f@example.org\": \"z@example.org\"}" },
+	    "FORWARDS: \"f@example.org\" is forwarded to \"z@example.org\", "
+	    "which is in a domain of ours, but neither in RECIPIENTS nor in "
+	    "FORWARDS\n" },
+	{ { "SWIFTDROP_SMTP_HOSTNAME=x" },
+	    "SWIFTDROP_SMTP_HOSTNAME: has its own variable, MYHOSTNAME\n" },
+	{ { "SWIFTDROP_SMTP_REINJECT=127.0.0.1:1" },
+	    "SWIFTDROP_SMTP_REINJECT: is set by the image\n" },
+	{ { "SWIFTDROP_A=x" }, "SWIFTDROP_A: names no option, write "
+			       "SWIFTDROP_<SECTION>_<OPTION>\n" },
+	{ { "SWIFTDROP_A_USER= u" },
+	    "SWIFTDROP_A_USER: has blanks or empty lines around its value\n" },
+	{ { "SWIFTDROP_A_KEY_FILE=/x" },
+	    "SWIFTDROP_A_KEY: is given twice, with and without _FILE or in "
+	    "two spellings; keep one of them\n" },
+	{ { "SWIFTDROP_A_COLOUR=red" },
+	    "SWIFTDROP_A_COLOUR: [A] colour: unknown key\n" },
+};
+
+static void
+each_fault_is_named(void **state)
+{
+	struct loaded l;
+	size_t i;
+	bool good_so_far;
+
+	(void)state;
+	good_so_far = true;
+	for (i = 0; i < COUNT(faults); i++) {
+		load(&l, faults[i].changes);
+		if (strcmp(buf_text(&l.faults), faults[i].want) != 0) {
+			print_error("row %zu: got\n%swant\n%s", i,
+			    buf_text(&l.faults), faults[i].want);
+			good_so_far = false;
+		}
+		unload(&l);
+	}
+	assert_true(good_so_far);
+}
+
+static void
+faults_of_all_accounts_are_named_at_once(void **state)
+{
+	static const char *const changes[] = { "SWIFTDROP_A_CONTAINER=a/b",
+		"SWIFTDROP_B_RECIPIENTS=c@example.org",
+		"SWIFTDROP_B_RETRIES=many", NULL };
+	struct loaded l;
+
+	(void)state;
+	load(&l, changes);
+	assert_non_null(strstr(buf_text(&l.faults), "SWIFTDROP_A_CONTAINER: "));
+	assert_non_null(strstr(buf_text(&l.faults), "SWIFTDROP_B_RETRIES: "));
+	unload(&l);
+}
+
+static void
+kubernetes_own_variables_do_no_harm(void **state)
+{
+	static const char *const changes[] = {
+		"SWIFTDROP_SERVICE_HOST=10.0.0.1", "SWIFTDROP_PORT=tcp://x",
+		"SWIFTDROP_PORT_25_TCP=tcp://x", "POSTFIX_SERVICE_HOST=x",
+		"POSTFIX_PORT_25_TCP_ADDR=x", NULL
+	};
+	struct loaded l;
+
+	(void)state;
+	load(&l, changes);
+	assert_string_equal(buf_text(&l.faults), "");
+	assert_int_equal(l.settings.environment.postfix.n, 0);
+	unload(&l);
+}
+
+static void
+domain_is_the_rest_of_the_name(void **state)
+{
+	static const struct {
+		const char *hostname, *want;
+	} rows[] = {
+		{ "MYHOSTNAME=mx.example.org", "example.org" },
+		{ "MYHOSTNAME=a.b.example.org", "b.example.org" },
+		{ "MYHOSTNAME=example.org", "example.org" },
+		{ "MYHOSTNAME=mx", "mx" },
+	};
+	struct loaded l;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		const char *const changes[] = { rows[i].hostname, NULL };
+
+		load(&l, changes);
+		assert_string_equal(l.settings.mydomain, rows[i].want);
+		unload(&l);
+	}
+}
+
+static void
+file_gives_a_value_less_one_newline(void **state)
+{
+	static const char *const changes[] = { "SWIFTDROP_A_KEY",
+		"SWIFTDROP_A_KEY_FILE=/the/key",
+		"POSTFIX_relayhost_FILE=/relay", NULL };
+	struct loaded l;
+
+	(void)state;
+	load(&l, changes);
+	assert_string_equal(buf_text(&l.faults), "");
+	assert_string_equal(l.settings.config.accounts[0].key, "/the/key");
+	assert_string_equal(settings_parameter(&l.settings, "relayhost"),
+	    "/relay");
+	unload(&l);
+}
+
+static void
+wildcards_agree_when_they_overlap(void **state)
+{
+	static const char *const changes[] = {
+		"RECIPIENTS=[\"@example.org\", \"q@example.com\"]", "FORWARDS",
+		"POSTMASTER=x@example.net",
+		"SWIFTDROP_A_RECIPIENTS=@example.org",
+		"SWIFTDROP_B_RECIPIENTS=*", "SWIFTDROP_B_CONTAINER=b",
+		"SWIFTDROP_B_AUTH_VERSION=1",
+		"SWIFTDROP_B_AUTHURL=http://127.0.0.1/auth/v1.0", NULL
+	};
+	static const char *const user[] = { "SWIFTDROP_B_USER=u",
+		"SWIFTDROP_B_KEY=k" };
+	const char *all[16];
+	struct loaded l;
+	size_t n;
+
+	(void)state;
+	for (n = 0; changes[n] != NULL; n++)
+		all[n] = changes[n];
+	all[n++] = user[0];
+	all[n++] = user[1];
+	all[n] = NULL;
+	load(&l, all);
+	assert_string_equal(buf_text(&l.faults), "");
+	assert_non_null(strstr(buf_text(&l.warnings),
+	    "mail to postmaster@example.org is stored by account A"));
+	unload(&l);
+}
+
+static void
+texts_follow_the_settings(void **state)
+{
+	static const char *const changes[] = { "MAX_PROCESSES=7", "DEBUG=yes",
+		"MESSAGE_SIZE_LIMIT=2000000", "UPSTREAM_PROXY_PROTOCOL=haproxy",
+		"POSTFIX_recipient_delimiter=-", "POSTFIX_relayhost=[relay]",
+		"SWIFTDROP_SMTP_DEADLINE=50",
+		"SWIFTDROP_A_RECIPIENTS=a@example.org\nb@example.org", NULL };
+	static const char main_cf[] = "# comment\nrelayhost =\n"
+				      "  [other]\nmydestination =\n";
+	static const char master_cf[] =
+	    "# comment\nsmtp inet n - n - - smtpd\n  -o a=b\n"
+	    "swiftdrop unix - n n - 50 spawn\n  user=x argv=/y\n"
+	    "127.0.0.1:10026 inet n - n - - smtpd\n  -o c=d\n";
+	struct loaded l;
+	struct buf text;
+
+	(void)state;
+	buf_init(&text, 65536);
+	load(&l, changes);
+	assert_string_equal(buf_text(&l.faults), "");
+	assert_int_equal(postconf_main(&l.settings, main_cf, &text), 0);
+	assert_non_null(strstr(text.data, "\nrelayhost = [relay]\n") != NULL
+			    ? text.data
+			    : strstr(text.data, "relayhost = [relay]\n"));
+	assert_null(strstr(text.data, "[other]"));
+	assert_non_null(
+	    strstr(text.data, "\nsmtpd_upstream_proxy_protocol = haproxy\n"));
+	assert_non_null(strstr(text.data, "\nswiftdrop_timeout = 60s\n"));
+	assert_non_null(strstr(text.data, "\nmessage_size_limit = 3048576\n"));
+
+	buf_reset(&text);
+	assert_int_equal(postconf_master(&l.settings, master_cf, &text), 0);
+	assert_ptr_equal(strstr(text.data,
+			     "smtpd pass - - n - - smtpd\n  -o a=b\n"
+			     "  -o message_size_limit=2000000\n"
+			     "  -o smtpd_proxy_timeout=$swiftdrop_timeout\n"
+			     "  -v\n"
+			     "swiftdrop unix - n n - 7 spawn\n"
+			     "  user=swiftdrop argv=/usr/sbin/swiftdrop -c "
+			     "/run/swiftdrop/swiftdrop.ini\n"
+			     "127.0.0.1:10026 inet n - n - - smtpd\n"
+			     "  -o c=d\n"),
+	    text.data);
+
+	buf_reset(&text);
+	assert_int_equal(postconf_ini(&l.settings, &text), 0);
+	assert_non_null(strstr(text.data, "recipient_delimiter = -\n"));
+	assert_non_null(strstr(text.data, "message_size_limit = 2065536\n"));
+	assert_non_null(
+	    strstr(text.data, "recipients = a@example.org,b@example.org\n"));
+
+	buf_reset(&text);
+	assert_int_equal(postconf_forwards(&l.settings, &text), 0);
+	assert_string_equal(text.data,
+	    "f@example.org x@example.net\n"
+	    "g@example.org a@example.org, y@example.net\n"
+	    "postmaster@example.org f@example.org\n"
+	    "postmaster@mx.example.org f@example.org\n");
+
+	buf_reset(&text);
+	assert_int_equal(health_describe(&l.settings, &text), 0);
+	assert_string_equal(text.data, "haproxy\na@example.org\n");
+	buf_free(&text);
+	unload(&l);
+}
+
+static void
+base_without_a_public_server_is_refused(void **state)
+{
+	static const char *const changes[] = { NULL };
+	struct loaded l;
+	struct buf text;
+
+	(void)state;
+	buf_init(&text, 65536);
+	load(&l, changes);
+	assert_int_equal(postconf_master(&l.settings,
+			     "x unix - n n - 50 smtpd\n", &text),
+	    -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(postconf_main(&l.settings, "# nothing\n", &text), -1);
+	buf_free(&text);
+	unload(&l);
+}
+
+static void
+log_lines_get_a_host_and_lose_control_characters(void **state)
+{
+	static const struct {
+		const char *in, *want;
+	} rows[] = {
+		{ "<22>Nov  1 10:00:00 postfix/master[7]: text\n",
+		    "Nov  1 10:00:00 mx postfix/master[7]: text\n" },
+		{ "Nov  1 10:00:00 mx swiftdrop[7]: text",
+		    "Nov  1 10:00:00 mx swiftdrop[7]: text\n" },
+		{ "a\nb\033[1mc\x7f", "a?b?[1mc?\n" },
+		{ "<not a priority> text", "<not a priority> text\n" },
+		{ "", "\n" },
+	};
+	struct buf line;
+	size_t i;
+
+	(void)state;
+	buf_init(&line, 1024);
+	for (i = 0; i < COUNT(rows); i++) {
+		buf_reset(&line);
+		assert_int_equal(logs_line(rows[i].in, strlen(rows[i].in), "mx",
+				     &line),
+		    0);
+		assert_string_equal(buf_text(&line), rows[i].want);
+	}
+	buf_free(&line);
+}
+
+static void
+sessions_are_open_connections_to_our_port(void **state)
+{
+	static const char table[] =
+	    "  sl  local_address rem_address   st tx_queue\n"
+	    "   0: 00000000:0019 00000000:0000 0A 00000000:00000000 00\n"
+	    "   1: 0100007F:0019 0100007F:C350 01 00000000:00000000 00\n"
+	    "   2: 0100007F:0019 0100007F:C351 08 00000000:00000000 00\n"
+	    "   3: 0100007F:0019 0100007F:C352 06 00000000:00000000 00\n"
+	    "   4: 0100007F:C350 0100007F:0019 01 00000000:00000000 00\n"
+	    "   5: 0100007F:2729 0100007F:C350 01 00000000:00000000 00\n";
+
+	(void)state;
+	assert_int_equal(sessions_in_table(table), 2);
+	assert_int_equal(sessions_in_table("heading only\n"), 0);
+	assert_int_equal(sessions_in_table(""), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_fault_is_named),
+		cmocka_unit_test(faults_of_all_accounts_are_named_at_once),
+		cmocka_unit_test(kubernetes_own_variables_do_no_harm),
+		cmocka_unit_test(domain_is_the_rest_of_the_name),
+		cmocka_unit_test(file_gives_a_value_less_one_newline),
+		cmocka_unit_test(wildcards_agree_when_they_overlap),
+		cmocka_unit_test(texts_follow_the_settings),
+		cmocka_unit_test(base_without_a_public_server_is_refused),
+		cmocka_unit_test(
+		    log_lines_get_a_host_and_lose_control_characters),
+		cmocka_unit_test(sessions_are_open_connections_to_our_port),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
