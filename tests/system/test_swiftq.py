@@ -176,8 +176,7 @@ def test_content_damaged_on_disk_is_not_processed(box):
     name = box.put(b"as it was received" * 1000)
     # Swift notices only after it has sent all of it.
     path, = [os.path.join(folder, file)
-             for folder, _, files in os.walk(box.swift.folder,
-                                                      followlinks=True)
+             for folder, _, files in os.walk(f"{box.swift.folder}/devices")
              for file in files if file.endswith(".data")
              and open(os.path.join(folder, file), "rb").read()
              == b"as it was received" * 1000]
@@ -255,12 +254,12 @@ def test_retry_is_delayed_more_and_more_and_then_given_up(box):
 
 
 def test_tries_are_counted_where_metadata_has_no_room(box):
-    # Swift's limits are 4096 bytes and 90 items; the lab's ext4 takes little
+    # Of Swift's limits, 4096 bytes and 90 items, the items: ext4 takes little
     # more than half of those bytes, so it is the items here.
     full = {f"{i:02d}": "x" for i in range(90 - 6)}
     name = box.put(Fingerprint="x", **full)
     for tries in (1, 2):
-        event, _ = box.events("run", "--once", "--retry-delay", "2", "--",
+        event, _ = box.events("run", "--once", "--retry-delay", "1", "--",
                               "sh", "-c", "exit 75")
         assert (event["event"], event["tries"]) == ("retry", tries)
         wait_for(lambda: time.time() > event["due"] + 1, "it is due")
@@ -464,8 +463,7 @@ def add_rows(box, names):
     from swift.common.utils import Timestamp
     from swift.container.backend import ContainerBroker
     paths = [os.path.join(folder, file)
-             for folder, _, files in os.walk(box.swift.folder,
-                                                 followlinks=True)
+             for folder, _, files in os.walk(f"{box.swift.folder}/devices")
              for file in files
              if file.endswith(".db") and "/containers/" in folder]
     brokers = [ContainerBroker(path) for path in paths]
@@ -655,7 +653,7 @@ def test_expired_token_and_swift_away_for_a_while(box):
     wait_for(lambda: events_of(worker), "the first message is finished")
     # tempauth's tokens are in the proxy's memory: the worker's is refused
     # with 401 afterwards.
-    box.swift.stop()
+    box.swift.go_down()
     wait_for(lambda: "waiting" in [e["event"] for e in events_of(worker)],
              "the worker waits")
     box.swift.start()

@@ -207,7 +207,7 @@ def test_workers_are_killed_and_nothing_is_lost(
 
 
 def test_redis_away_for_five_seconds(box, redis_server):
-    names = [box.put(age=60 - i) for i in range(40)]
+    names = [box.put(age=60 - i) for i in range(24)]
     log = box.tmp_path / "ran"
     workers = [box.start("--lock-ttl", "18", "run", "--", "sh", "-c",
                          'sleep 0.3; echo $SWIFTQ_NAME >> "$0"', str(log),
@@ -215,9 +215,9 @@ def test_redis_away_for_five_seconds(box, redis_server):
     wait_for(lambda: box.names("done"), "the first message")
     redis_server.stop()
     time.sleep(5)
-    assert len(box.names("done")) < 20
+    assert len(box.names("done")) < 12
     redis_server.start()
-    wait_for(lambda: len(box.names("done")) == 40, "all are done", 120)
+    wait_for(lambda: len(box.names("done")) == 24, "all are done", 120)
     for worker in workers:
         worker.terminate()
     assert [worker.wait() for worker in workers] == [0] * 4
