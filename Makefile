@@ -212,9 +212,9 @@ lint-cppcheck:
 		$(sort $(SOURCES))
 
 lint-tidy:
-	$(MAKE) -s -j2 $(SOURCES:%=tidy-%)
+	$(MAKE) -s -j2 $(SOURCES:%=%.tidy)
 
-tidy-%: %
+%.tidy: %
 	@clang-tidy --quiet $< -- $(DEFINES) -I. 2>/dev/null || \
 		{ clang-tidy --quiet $< -- $(DEFINES) -I.; exit 1; }
 
