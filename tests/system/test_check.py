@@ -3,6 +3,9 @@
 the real one in test_swift.py."""
 
 import re
+import signal
+import subprocess
+import time
 
 import pytest
 
@@ -51,6 +54,19 @@ def test_only_accounts_of_the_addresses(address, two, store):
     assert len(done.stdout.splitlines()) == 1
     line_of(done, "two")
     assert len(store.of("HEAD")) == 1
+
+
+def test_sigterm_ends_it(two, store):
+    """A server that never answers does not hold a timer's check for long."""
+    store.always("AUTH", standin.hang)
+    with subprocess.Popen([program.BINARY, "-c", two, "check"],
+                          env=program.environment(),
+                          stdout=subprocess.DEVNULL) as running:
+        end = time.monotonic() + program.PATIENCE
+        while not store.of("AUTH") and time.monotonic() < end:
+            time.sleep(0.01)
+        running.terminate()
+        assert running.wait(5) == -signal.SIGTERM
 
 
 def test_several_addresses_of_one_account(two, store):

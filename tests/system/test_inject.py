@@ -310,6 +310,21 @@ def test_fault_behind_is_deferred(kind, bench, pair):
     session.quit()
 
 
+def test_an_answer_out_of_step_defers_the_message(bench, pair):
+    """What comes behind a malformed answer is not the next one's answer:
+    recipients that were accepted must not bounce for it."""
+    store, relay, _ = pair
+    relay.replies["RCPT"] = ["250 2.1.5 Ok",
+                             "garbage\r\n550 5.1.1 unknown second"]
+    session = opened(bench, store, relay)
+    assert session.cmd("MAIL FROM:<from@example.org>").code == 250
+    assert session.cmd("RCPT TO:<first@example.com>").code == 250
+    assert str(session.cmd("RCPT TO:<second@example.com>")) == DEFERRED
+    session.data(MESSAGE)
+    assert str(session.reply()) == DEFERRED
+    session.quit()
+
+
 def test_server_unreachable(bench, store):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -386,6 +386,19 @@ def test_data_when_every_recipient_was_refused(bench):
     session.quit()
 
 
+@pytest.mark.parametrize("argument, code", (
+    ("TO:<a b@example.com>", 501), ("TO:<>", 501),
+    ("TO:<u\xfc@example.com>", 553), ("TO:<box@example.com> FOO=1", 555)))
+def test_data_when_every_recipient_was_refused_for_its_form(argument, code,
+                                                            bench):
+    session = bench.accept(archive=ONE)
+    assert session.cmd("MAIL FROM:<>").code == 250
+    assert session.cmd("RCPT " + argument).code == code
+    reply = session.cmd("DATA")
+    assert (reply.code, reply.status) == (554, "5.5.1")
+    session.quit()
+
+
 def test_too_many_recipients(bench, store):
     session = bench.accept(SMTP={"recipient_limit": "3"},
                            archive=store.account(recipients="*"))

@@ -141,6 +141,13 @@ def test_wrong_listen_fds_is_78_and_nobody_is_answered(setup, bench):
     assert "LISTEN_FDS" in str(session.log) or "socket" in str(session.log)
 
 
+def test_wrong_listen_fds_says_nothing_on_the_clients_descriptor_2(bench):
+    session = listen_fds(bench, bench.config(archive=NOWHERE),
+                         "exec 4<&3 2>&3; LISTEN_FDS=2; LISTEN_PID=$$")
+    assert session.end_of_stream() == b""
+    session.ends(78)
+
+
 def unfit_sockets():
     """Sockets that are not one connected stream."""
     listening = socket.socket()
@@ -469,6 +476,43 @@ def test_session_limit_does_not_cut_a_message_received(bench, store):
 
 # Signals.
 
+def pipelined(count):
+    """That many messages as one run of octets."""
+    return (b"MAIL FROM:<a@example.org>\r\nRCPT TO:<box@example.com>\r\n"
+            b"DATA\r\nSubject: one of many\r\n\r\ntext\r\n.\r\n") * count
+
+
+def codes(session):
+    """The codes of all that is still answered."""
+    rest = session.end_of_stream()
+    return [int(line[:3]) for line in rest.splitlines()]
+
+
+@pytest.mark.parametrize("how", ("sigterm", "limit"))
+def test_pipelined_commands_outrun_neither_sigterm_nor_the_limit(
+        how, bench, store):
+    """What waits unread does not keep a session alive."""
+    limit = "1" if how == "limit" else "60"
+    session = bench.session(bench.config(
+        SMTP={"session_limit": limit}, archive=store.account()))
+    session.greet()
+
+    def slow(exchange):
+        if how == "sigterm":
+            session.signal()
+        time.sleep(0.4)
+        exchange.good()
+    store.always("PUT", slow)
+    session.send(pipelined(10))
+    found = codes(session)
+    assert found[-1] == 421
+    done = 1 if how == "sigterm" else 4
+    assert 1 <= len(store.of("PUT")) <= done
+    # Each that was stored was answered.
+    assert found[:-1] == [250, 250, 354, 250] * len(store.of("PUT"))
+    session.ends(0)
+
+
 def test_sigterm_while_waiting_for_a_command(bench):
     session = bench.accept(archive=NOWHERE)
     session.signal()
@@ -574,15 +618,8 @@ def test_missing_spool_directory_defers_a_large_message(bench, store,
     session.quit()
 
 
-def test_full_spool_is_452(bench, store, tmp_path):
-    """A file system of 512 KiB in a mount namespace of its own."""
-    spool = tmp_path / "spool"
-    spool.mkdir()
-    session = bench.session(
-        bench.config(SMTP={"spool_directory": spool},
-                     archive=store.account()),
-        prefix=("unshare", "-rm", *program.shell(
-            f"mount -t tmpfs -o size=512k tmpfs {spool}")))
+def test_full_spool_is_452(bench, store):
+    session = bench.small_spool("512k", archive=store.account())
     session.greet()
     session.envelope()
     session.data(b"line\r\n" * 200000)

@@ -737,6 +737,23 @@ def test_412_on_the_second_account_keeps_the_first(bench, store):
     session.quit()
 
 
+def test_412_on_the_first_account_is_a_new_name_for_all(bench, store):
+    """One name for a message, whatever the number of accounts."""
+    store.containers |= {"one", "two"}
+    store.once("PUT", answer(412))
+    store.once("HEAD", answer(200, Etag=FOREIGN))
+    session = bench.accept(**{
+        name: store.account(recipients=f"{name}@example.com", container=name,
+                            retries="1") for name in ("one", "two")})
+    name = name_of(session.deliver(
+        MESSAGE, recipients=["one@example.com", "two@example.com"]))
+    puts = store.of("PUT")
+    assert [put.path.split("/")[3] for put in puts] == ["one", "one", "two"]
+    assert puts[0].name != puts[1].name
+    assert puts[1].name == puts[2].name == "cur/" + name
+    session.quit()
+
+
 def foreign(exchange):
     """A fault: stored, but the answer has another ETag."""
     exchange.read()
@@ -1006,15 +1023,9 @@ def test_client_gone_before_the_put_stores_nothing_new(bench, store):
     session.ends(0)
 
 
-def test_spool_is_empty_again_after_each_message(bench, store, tmp_path):
+def test_spool_is_empty_again_after_each_message(bench, store):
     """Five messages of 1 MiB in a spool that holds one."""
-    spool = tmp_path / "spool"
-    spool.mkdir()
-    session = bench.session(
-        bench.config(SMTP={"spool_directory": spool},
-                     archive=store.account()),
-        prefix=("unshare", "-rm", *program.shell(
-            f"mount -t tmpfs -o size=1500k tmpfs {spool}")))
+    session = bench.small_spool("1500k", archive=store.account())
     session.greet()
     for _ in range(5):
         name_of(session.deliver(b"line of text\r\n" * 75000))

@@ -50,6 +50,16 @@ class Bench:
         self.sessions.append(session)
         return session
 
+    def small_spool(self, size, **sections):
+        """A session whose spool is a file system of that size, mounted in a
+        namespace of its own."""
+        spool = self.folder / "spool"
+        spool.mkdir()
+        return self.session(
+            self.config(SMTP={"spool_directory": spool}, **sections),
+            prefix=("unshare", "-rm", *program.shell(
+                f"mount -t tmpfs -o size={size} tmpfs {spool}")))
+
     def accept(self, text="", **sections):
         """config() and session(), greeted."""
         session = self.session(self.config(text, **sections))
