@@ -134,15 +134,6 @@ buf_text(const struct buf *b)
 }
 
 void
-buf_drop(struct buf *b, size_t len)
-{
-	if (len == 0)
-		return;
-	memmove(b->data, b->data + len, b->len - len);
-	buf_cut(b, b->len - len);
-}
-
-void
 buf_cut(struct buf *b, size_t len)
 {
 	if (b->data == NULL)

@@ -53,9 +53,6 @@ int buf_vaddf(struct buf *b, const char *format, va_list args)
 /* The contents as a C string, "" while empty; borrowed until the next call. */
 const char *buf_text(const struct buf *b);
 
-/* Removes the first len octets (len <= b->len). */
-void buf_drop(struct buf *b, size_t len);
-
 /* Shortens the buffer to len octets (len <= b->len). */
 void buf_cut(struct buf *b, size_t len);
 

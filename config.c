@@ -149,6 +149,7 @@ struct loader {
 	struct ini ini;           /* owned */
 	struct section *sections; /* owned; [SMTP] and [DEFAULT] come first */
 	size_t nsections;
+	size_t default_at; /* how many others come before [DEFAULT] */
 	bool has_file;
 	bool has_variables;
 	bool readable_by_others;
@@ -204,14 +205,13 @@ static int secret_fault(struct loader *l, const struct section *s,
     const struct key *key, const struct setting *setting,
     const struct buf *path);
 static int finish_smtp(struct loader *l);
-static const struct setting *setting_of(const struct section *s,
-    const struct key *keys, size_t n, const char *name);
+static const struct setting *own_setting(const struct loader *l,
+    const struct section *s, const char *name);
 static int finish_accounts(struct loader *l);
-static int finish_account(struct loader *l, const struct section *s,
+static int finish_account(struct loader *l, const struct section *s);
+static bool has_recipients(const struct loader *l, const struct section *s);
+static void settle_inherited(const struct loader *l, const struct section *s,
     struct account *a);
-static bool has_recipients(const struct section *s);
-static size_t section_at(const struct loader *l, size_t n);
-static void settle_inherited(const struct section *s, struct account *a);
 static void wipe_text(char **text);
 static int check_account(struct loader *l, const struct section *s,
     struct account *a);
@@ -328,6 +328,8 @@ take_file(struct loader *l)
 	buf_free(&reason);
 	for (i = 0; result == 0 && i < l->ini.nsections; i++) {
 		where.line = l->ini.sections[i].line;
+		if (strcmp(l->ini.sections[i].name, "DEFAULT") == 0)
+			l->default_at = l->nsections - SECTION_FIRST;
 		if (text_has_control(l->ini.sections[i].name))
 			result = fault(l, NULL, NULL, &where,
 			    "control character in a section's name");
@@ -818,38 +820,38 @@ finish_smtp(struct loader *l)
 		folder == NULL || *folder == '\0' ? "/tmp" : folder) == -1)
 		return fault(l, s, NULL, NULL, strerror(errno));
 	if (strpbrk(smtp->hostname, " \"<>@") != NULL)
-		return fault(l, s, "hostname", &s->settings[0],
+		return fault(l, s, "hostname", own_setting(l, s, "hostname"),
 		    "is not a host name");
 	if (smtp->unknown_recipient_code != 450 &&
 	    smtp->unknown_recipient_code != 550)
 		return fault(l, s, "unknown_recipient_code",
-		    setting_of(s, smtp_keys, COUNT(smtp_keys),
-			"unknown_recipient_code"),
+		    own_setting(l, s, "unknown_recipient_code"),
 		    "must be 450 or 550");
 	if (smtp->reinject != NULL &&
 	    endpoint_parse(smtp->reinject, &endpoints) == -1)
-		return fault(l, s, "reinject",
-		    setting_of(s, smtp_keys, COUNT(smtp_keys), "reinject"),
+		return fault(l, s, "reinject", own_setting(l, s, "reinject"),
 		    "must be IP:port, [v6]:port, localhost:port or unix:path");
 	if (!log_is_target(smtp->log))
-		return fault(l, s, "log",
-		    setting_of(s, smtp_keys, COUNT(smtp_keys), "log"),
+		return fault(l, s, "log", own_setting(l, s, "log"),
 		    "must be auto, journal, syslog, stderr, postlog:PATH "
 		    "or none");
 	return 0;
 }
 
-/* Where a key of this name was set; for reports. */
+/* Where the section itself sets a key, or NULL. */
 static const struct setting *
-setting_of(const struct section *s, const struct key *keys, size_t n,
-    const char *name)
+own_setting(const struct loader *l, const struct section *s, const char *name)
 {
-	size_t i;
+	const struct setting *setting;
+	const struct key *key;
+	bool is_file;
+	size_t n;
 
-	for (i = 0; i < n; i++)
-		if (strcmp(keys[i].name, name) == 0 && s->settings[i].set)
-			return &s->settings[i];
-	return NULL;
+	key = find_key(l, s, name, &is_file);
+	if (key == NULL)
+		return NULL;
+	setting = &s->settings[key - keys_of(l, s, &n)];
+	return setting->set ? setting : NULL;
 }
 
 static int
@@ -860,25 +862,27 @@ default_text(char **member, const char *value)
 	return *member == NULL ? -1 : 0;
 }
 
-/* Every section is an account; [DEFAULT] only when it has recipients. */
+/*
+ * Every section is an account, [DEFAULT] only when it has recipients; in the
+ * file's order, those that only the environment names behind.
+ */
 static int
 finish_accounts(struct loader *l)
 {
 	struct config *c;
-	struct account *a;
-	size_t i, n;
+	size_t i;
 
 	c = l->config;
 	c->accounts = calloc(l->nsections, sizeof(c->accounts[0]));
 	if (c->accounts == NULL)
 		return fault(l, NULL, NULL, NULL, strerror(errno));
-	for (n = 0; n < l->nsections; n++) {
-		i = section_at(l, n);
-		if (i == SECTION_SMTP ||
-		    (i == SECTION_DEFAULT && !has_recipients(&l->sections[i])))
-			continue;
-		a = &c->accounts[c->naccounts++];
-		if (finish_account(l, &l->sections[i], a) == -1)
+	for (i = SECTION_FIRST; i <= l->nsections; i++) {
+		if (i == SECTION_FIRST + l->default_at &&
+		    has_recipients(l, &l->sections[SECTION_DEFAULT]) &&
+		    finish_account(l, &l->sections[SECTION_DEFAULT]) == -1)
+			return -1;
+		if (i < l->nsections &&
+		    finish_account(l, &l->sections[i]) == -1)
 			return -1;
 	}
 	if (c->naccounts == 0)
@@ -888,47 +892,23 @@ finish_accounts(struct loader *l)
 }
 
 static bool
-has_recipients(const struct section *s)
+has_recipients(const struct loader *l, const struct section *s)
 {
 	const struct setting *setting;
 
-	setting =
-	    setting_of(s, account_keys, COUNT(account_keys), "recipients");
+	setting = own_setting(l, s, "recipients");
 	return setting != NULL && *setting->value != '\0';
 }
 
-/*
- * Sections in the file's order, those of the environment behind: [SMTP] and
- * [DEFAULT] are kept in fixed places and are moved to where they stand.
- */
-static size_t
-section_at(const struct loader *l, size_t n)
-{
-	size_t i, at;
-
-	for (i = 0, at = 0; i < l->ini.nsections; i++) {
-		if (strcmp(l->ini.sections[i].name, "DEFAULT") != 0)
-			continue;
-		/* How many others come before it in the file. */
-		for (at = 0; i > 0; i--)
-			if (strcmp(l->ini.sections[i - 1].name, "SMTP") != 0)
-				at++;
-		break;
-	}
-	if (n == 0)
-		return SECTION_SMTP;
-	if (n - 1 == at)
-		return SECTION_DEFAULT;
-	return n - 1 < at ? n + 1 : n;
-}
-
 static int
-finish_account(struct loader *l, const struct section *s, struct account *a)
+finish_account(struct loader *l, const struct section *s)
 {
+	struct account *a;
 	const char *missing;
 	size_t i;
 
-	i = (size_t)(a - l->config->accounts);
+	i = l->config->naccounts++;
+	a = &l->config->accounts[i];
 	if (resolve(l, s, a) == -1)
 		return -1;
 	a->name = strdup(s->name);
@@ -937,7 +917,7 @@ finish_account(struct loader *l, const struct section *s, struct account *a)
 	a->auth_version = a->auth_version_text[0] == '3'   ? AUTH_KEYSTONE
 			  : a->auth_version_text[0] == '1' ? AUTH_V1
 							   : AUTH_TEMPURL;
-	settle_inherited(s, a);
+	settle_inherited(l, s, a);
 	missing = missing_key(a);
 	if (missing != NULL)
 		return fault(l, s, missing, NULL, "is missing");
@@ -952,13 +932,13 @@ finish_account(struct loader *l, const struct section *s, struct account *a)
 
 /* A section's own choice between two keys beats what it inherits. */
 static void
-settle_inherited(const struct section *s, struct account *a)
+settle_inherited(const struct loader *l, const struct section *s,
+    struct account *a)
 {
 	const struct setting *key, *query;
 
-	key = setting_of(s, account_keys, COUNT(account_keys), "temp_url_key");
-	query =
-	    setting_of(s, account_keys, COUNT(account_keys), "temp_url_query");
+	key = own_setting(l, s, "temp_url_key");
+	query = own_setting(l, s, "temp_url_query");
 	if (a->temp_url_key == NULL || a->temp_url_query == NULL ||
 	    (key == NULL) == (query == NULL))
 		return;
@@ -1052,9 +1032,7 @@ take_claims(struct loader *l, const struct section *s, size_t account)
 	buf_init(&reason, 4096);
 	result = route_claim(l->config, account, &reason);
 	if (result == -1)
-		(void)fault(l, s, "recipients",
-		    setting_of(s, account_keys, COUNT(account_keys),
-			"recipients"),
+		(void)fault(l, s, "recipients", own_setting(l, s, "recipients"),
 		    buf_text(&reason));
 	buf_free(&reason);
 	return result;

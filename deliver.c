@@ -40,13 +40,15 @@ static const struct reply *refuse_fault(struct delivery *d, bool bare_lf);
 static const struct reply *refuse_inject(struct delivery *d,
     enum inject_outcome outcome);
 static const struct reply *store_all(struct delivery *d);
-static int rename_place(const struct place *from, struct place *to);
 static int name_objects(struct delivery *d);
 static const struct reply *refuse_store(struct delivery *d,
     const struct place *p);
 static const struct reply *forward(struct delivery *d);
 static const struct reply *client_is_gone(struct delivery *d);
 static void withdraw(struct delivery *d);
+static void log_left_behind(const struct place *p,
+    const struct swift_result *deletion);
+static void log_object(struct log_line *l, const struct place *p);
 static void log_outcome(struct delivery *d, enum log_verb verb,
     const struct reply *r, const char *reason);
 static void log_stored(struct delivery *d, const struct place *p);
@@ -241,42 +243,35 @@ store_all(struct delivery *d)
 	}
 	for (i = 0; i < d->nplaces; i++) {
 		p = &d->places[i];
-		if (swift_store(*d->swift, p->account, &p->object,
-			d->deadline_ms, &p->result) != SWIFT_STORED)
-			return refuse_store(d, p);
-		p->stored = true;
-		/* A new name is the message's from here on. */
-		if (i + 1 < d->nplaces && rename_place(p, p + 1) == -1) {
+		/* One name wherever it goes, also when it had to change. */
+		if (i > 0 &&
+		    buf_add(&p->object.name, buf_text(&p[-1].object.name),
+			p[-1].object.name.len) == -1) {
 			r = smtp_reply(REPLY_WRITE_ERROR);
 			log_outcome(d, LOG_DEFERRED, r, strerror(errno));
 			withdraw(d);
 			return r;
 		}
+		if (swift_store(*d->swift, p->account, &p->object,
+			d->deadline_ms, &p->result) != SWIFT_STORED)
+			return refuse_store(d, p);
+		p->stored = true;
 	}
 	return NULL;
 }
 
-static int
-rename_place(const struct place *from, struct place *to)
-{
-	buf_reset(&to->object.name);
-	return buf_add(&to->object.name, buf_text(&from->object.name),
-	    from->object.name.len);
-}
-
-/* One name for the message, wherever it goes; metadata for each place. */
+/* A name for the first place; metadata for each. */
 static int
 name_objects(struct delivery *d)
 {
 	struct object_envelope envelope;
 	char fingerprint[MESSAGE_SHA256_HEX];
 	struct place *p;
-	struct buf name;
 	size_t i;
 	int result;
 
-	buf_init(&name, OBJECT_NAME_MAX);
-	result = object_name(&name, &d->ended, d->message.size);
+	result =
+	    object_name(&d->places[0].object.name, &d->ended, d->message.size);
 	for (i = 0; i < d->nplaces && result == 0; i++) {
 		p = &d->places[i];
 		envelope = (struct object_envelope){ &d->smtp->transaction,
@@ -284,13 +279,10 @@ name_objects(struct delivery *d)
 		message_fingerprint(&d->message, i, fingerprint);
 		p->object.when = d->ended;
 		p->object.message = &d->message;
-		result = buf_add(&p->object.name, name.data, name.len);
-		if (result == 0)
-			result = object_metadata(&p->metadata, &envelope,
-			    d->message.sha256_hex, fingerprint);
+		result = object_metadata(&p->metadata, &envelope,
+		    d->message.sha256_hex, fingerprint);
 		p->object.metadata = buf_text(&p->metadata);
 	}
-	buf_free(&name);
 	return result;
 }
 
@@ -373,7 +365,6 @@ static void
 withdraw(struct delivery *d)
 {
 	struct swift_result result;
-	struct log_line l;
 	int64_t deadline_ms;
 	size_t i;
 
@@ -386,20 +377,34 @@ withdraw(struct delivery *d)
 			continue;
 		swift_result_init(&result);
 		if (swift_delete(*d->swift, d->places[i].account,
-			&d->places[i].object, deadline_ms, &result) == -1) {
-			log_begin(&l, LOG_IN_DOUBT, LOG_LEVEL_WARNING);
-			log_add(&l, "object", "%s/%s%s",
-			    d->places[i].account->container,
-			    d->places[i].account->prefix,
-			    buf_text(&d->places[i].object.name));
-			log_add(&l, "reason",
-			    "\"possible duplicate: not deleted, %s\"",
-			    buf_text(&result.reason));
-			log_end(&l);
-		}
+			&d->places[i].object, deadline_ms, &result) == -1)
+			log_left_behind(&d->places[i], &result);
 		d->places[i].stored = false;
 		swift_result_free(&result);
 	}
+}
+
+static void
+log_left_behind(const struct place *p, const struct swift_result *deletion)
+{
+	struct log_line l;
+	struct buf reason;
+
+	buf_init(&reason, LOG_LINE_MAX);
+	(void)buf_addf(&reason, "possible duplicate: not deleted, %s",
+	    buf_text(&deletion->reason));
+	log_begin(&l, LOG_IN_DOUBT, LOG_LEVEL_WARNING);
+	log_object(&l, p);
+	log_add_quoted(&l, "reason", buf_text(&reason));
+	log_end(&l);
+	buf_free(&reason);
+}
+
+static void
+log_object(struct log_line *l, const struct place *p)
+{
+	log_add(l, "object", "%s/%s%s", p->account->container,
+	    p->account->prefix, buf_text(&p->object.name));
 }
 
 /* All is committed; says under which name. */
@@ -428,8 +433,7 @@ log_stored(struct delivery *d, const struct place *p)
 	    d->smtp->transaction.recipients[p->recipients[0]]);
 	log_add(&l, "nrcpt", "%zu", p->nrecipients);
 	log_add(&l, "size", "%lld", (long long)d->message.size);
-	log_add(&l, "object", "%s/%s%s", p->account->container,
-	    p->account->prefix, buf_text(&p->object.name));
+	log_object(&l, p);
 	log_add(&l, "trans", "%s", buf_text(&p->result.trans));
 	log_add(&l, "tries", "%u", p->result.tries);
 	log_add(&l, "delays", "%.3f/%.3f/%.3f",

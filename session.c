@@ -44,6 +44,7 @@ struct session {
 	int64_t end_ms;      /* of the session, a clock_ms() time */
 };
 
+static void refuse_remote(struct session *s);
 static void identify(int fd, struct peer *peer);
 static void describe(const struct sockaddr_storage *address, struct peer *peer);
 static void serve(struct session *s);
@@ -83,12 +84,7 @@ session_run(const struct config *config, int in, int out)
 		if (s.peer.local || config->smtp.allow_remote) {
 			serve(&s);
 		} else {
-			log_text(LOG_REJECTED, LOG_LEVEL_WARNING,
-			    "client=%s, dsn=4.7.0, reason=\"not a local "
-			    "client and allow_remote is no\"",
-			    buf_text(&s.peer.text));
-			(void)send_reply(&s, smtp_reply(REPLY_REMOTE));
-			stream_linger(&s.client);
+			refuse_remote(&s);
 		}
 	}
 	stream_free(&s.client);
@@ -98,6 +94,23 @@ session_run(const struct config *config, int in, int out)
 	buf_free(&s.peer.text);
 	if (stop != -1)
 		(void)close(stop);
+}
+
+static void
+refuse_remote(struct session *s)
+{
+	const struct reply *r;
+	struct log_line l;
+
+	r = smtp_reply(REPLY_REMOTE);
+	log_begin(&l, LOG_REJECTED, LOG_LEVEL_WARNING);
+	log_add(&l, "client", "%s", buf_text(&s->peer.text));
+	log_add(&l, "dsn", "%s", r->status);
+	log_add_quoted(&l, "reason",
+	    "not a local client and allow_remote is no");
+	log_end(&l);
+	(void)send_reply(s, r);
+	stream_linger(&s->client);
 }
 
 void
@@ -306,9 +319,6 @@ receive_data(struct session *s, struct delivery *d, struct data *data)
 		len = smtp_data_decode(data, text, len,
 		    d->broken ? drop_content : message_add, &d->message);
 		stream_take(&s->client, len);
-		/* A steady trickle must not outlive the session's limit. */
-		if (data->state != DATA_END && clock_left_ms(s->end_ms) == 0)
-			return STREAM_TIMEOUT;
 	}
 	return STREAM_OK;
 }
