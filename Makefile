@@ -255,8 +255,11 @@ install: all
 	$(INSTALL) -m 644 units/swiftdrop.catalog $(DESTDIR)$(catalogdir)
 	$(INSTALL) -m 644 units/swiftdrop.sysusers \
 		$(DESTDIR)$(sysusersdir)/swiftdrop.conf
-	$(INSTALL) -m 644 units/README.md units/hardened.conf \
-		units/loopback.conf $(DESTDIR)$(docdir)/units
+	$(INSTALL) -m 644 units/README.md units/loopback.conf \
+		$(DESTDIR)$(docdir)/units
+	sed 's,/usr/sbin/,$(sbindir)/,' units/hardened.conf \
+		> $(DESTDIR)$(docdir)/units/hardened.conf
+	chmod 644 $(DESTDIR)$(docdir)/units/hardened.conf
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/swiftdrop \
