@@ -9,12 +9,14 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import shutil
 import smtplib
 import socket
 import statistics
 import subprocess
 import time
+import urllib.parse
 
 import pytest
 
@@ -28,9 +30,11 @@ SOCKET = "/var/spool/postfix/private/swiftdrop"
 PROGRAM = "/usr/sbin/swiftdrop"
 
 # Milliseconds from connect to end, the median of sessions one after the
-# other, and exposure times ten: what units/README.md promises.
+# other, and exposure times ten: what units/README.md promises. On a machine
+# that is slow or busy the milliseconds are in proportion to those of a unit
+# without a sandbox; bench/units finds 2.6 to 3.4 times as many.
 MEDIAN_MS = 25
-BUSY_RATIO = 5
+BUSY_RATIO = 3.5
 EXPOSURE, EXPOSURE_HARDENED = 20, 10
 
 
@@ -388,10 +392,25 @@ def test_the_task_limit_holds(machine, box):
 
 # ---- nothing is lost ------------------------------------------------------
 
+def _wait_for_connection(uid, port):
+    """Waits until a user has a TCP connection to port (proc(5))."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            rows = [line.split() for line in table][1:]
+        if any(row[2].endswith(f":{port:04X}") and row[3] == "01" and
+               row[7] == uid.strip() for row in rows):
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"user {uid.strip()} does not connect to {port}")
+
+
 def test_stopping_during_an_upload_loses_nothing(machine, box, local_swift):
     local_swift.fault("slow:3")
     with _greeted(machine) as client:
         _deliver(client)
+        _wait_for_connection(machine.run("id", "-u", "swiftdrop").stdout,
+                             urllib.parse.urlsplit(local_swift.authurl).port)
         machine.run("systemctl", "stop", "swiftdrop.socket", "swiftdrop@*")
         _say(client, b"", b"250 2.0.0")
         assert client.recv(100) in (b"", b"421 4.3.2 Service shutting down"
@@ -415,15 +434,40 @@ def test_stopping_a_session_that_waits_ends_it_with_421(machine, box):
         _say(client, b"", b"421 4.3.2")
 
 
-def test_an_upgrade_loses_no_session(machine, box):
+def test_an_upgrade_loses_no_session(machine, box, package, tmp_path):
+    """Nor a connection: the socket listens all the time."""
+    newer = _newer(package, tmp_path)
+    shutil.copy(newer, machine.path("/root/newer.deb"))
+    since = machine.show("swiftdrop.socket", "ActiveEnterTimestampMonotonic")
+    program = os.stat(machine.path(PROGRAM)).st_ino
     with _greeted(machine) as client:
-        machine.run("dpkg", "-i", "/root/swiftdrop.deb",
-                    stdin=subprocess.DEVNULL)
+        done = machine.run("dpkg", "-i", "/root/newer.deb",
+                           stdin=subprocess.DEVNULL)
+        assert "Unpacking swiftdrop (9.9)" in done.stdout
+        assert os.stat(machine.path(PROGRAM)).st_ino != program
         assert machine.show("swiftdrop.socket", "ActiveState") == "active"
+        assert since == machine.show("swiftdrop.socket",
+                                     "ActiveEnterTimestampMonotonic")
         _deliver(client)
         _say(client, b"", b"250 2.0.0")
     assert box.only()[2] == MESSAGE
     assert _send()[0] == 250
+    # The tests that follow are about the package as it is.
+    machine.run("dpkg", "-i", "/root/swiftdrop.deb", stdin=subprocess.DEVNULL)
+
+
+def _newer(package, folder):
+    """Returns the same package under a later version."""
+    tree = folder / "newer"
+    subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
+    control = tree / "DEBIAN/control"
+    text = control.read_text()
+    control.write_text(re.sub(r"^Version: .*", "Version: 9.9", text,
+                              flags=re.MULTILINE))
+    subprocess.run(["dpkg-deb", "-b", "--root-owner-group", tree,
+                    folder / "newer.deb"], check=True,
+                   stdout=subprocess.DEVNULL)
+    return folder / "newer.deb"
 
 
 # ---- secrets and the sandbox ----------------------------------------------
@@ -599,11 +643,7 @@ def _batch(machine, path, count=10):
 
 
 def test_a_session_costs_no_more_than_promised(machine, box):
-    """The best of some batches: other work on the machine only adds.
-
-    A machine that is slow or busy throughout shows it in a unit without a
-    sandbox, too; there the two are compared.
-    """
+    """The best of some batches: other work on the machine only adds."""
     units = "/run/systemd/system"
     machine.write(f"{units}/bare@.service", BARE)
     machine.write(f"{units}/bare.socket",
@@ -612,22 +652,28 @@ def test_a_session_costs_no_more_than_promised(machine, box):
     machine.run("systemctl", "start", "bare.socket")
     try:
         runs = [(_batch(machine, "/run/bare"), _batch(machine, SOCKET))
-                for _ in range(8)]
+                for _ in range(12)]
     finally:
         machine.run("systemctl", "stop", "bare.socket")
         for name in ("bare.socket", "bare@.service"):
             os.unlink(machine.path(f"{units}/{name}"))
     print("connect to end, bare and sandboxed, ms:",
           ", ".join(f"{bare:.1f} {boxed:.1f}" for bare, boxed in runs))
-    assert min(boxed for _, boxed in runs) <= MEDIAN_MS or \
-        min(boxed / bare for bare, boxed in runs) <= BUSY_RATIO
+    bare, boxed = (min(column) for column in zip(*runs))
+    assert boxed <= max(MEDIAN_MS, BUSY_RATIO * bare)
 
 
 # ---- and away with it -----------------------------------------------------
 
 def test_purge_leaves_nothing(machine, box):
-    """The last test: the package is gone afterwards."""
-    machine.run("dpkg", "--purge", "swiftdrop")
+    """The last test: the package is gone afterwards.
+
+    A session that waits is ended as by systemctl stop; it would hold its
+    account.
+    """
+    with _greeted(machine) as client:
+        machine.run("dpkg", "--purge", "swiftdrop")
+        _say(client, b"", b"421 4.3.2")
     assert _files(machine) == machine.before
     assert machine.run("getent", "passwd", "swiftdrop",
                        check=False).stdout == ""
