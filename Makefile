@@ -236,6 +236,14 @@ lint-man:
 UNIT_FILES = swiftdrop.socket swiftdrop@.service swiftdrop-check.service \
 	swiftdrop-check.timer
 
+# $(call install_unit,FILE,FOLDER): with the path of the program. The empty
+# line ends the recipe's.
+define install_unit
+	sed 's,/usr/sbin/,$(sbindir)/,' units/$(1) > $(DESTDIR)$(2)/$(1)
+	chmod 644 $(DESTDIR)$(2)/$(1)
+
+endef
+
 install: all
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(man5dir) \
 		$(DESTDIR)$(man8dir) $(DESTDIR)$(docdir)
@@ -248,18 +256,13 @@ install: all
 	$(INSTALL) -m 644 postfix/* $(DESTDIR)$(docdir)/postfix
 	$(INSTALL) -d $(DESTDIR)$(unitdir) $(DESTDIR)$(catalogdir) \
 		$(DESTDIR)$(sysusersdir) $(DESTDIR)$(docdir)/units
-	set -e; for u in $(UNIT_FILES); do \
-		sed 's,/usr/sbin/,$(sbindir)/,' units/$$u \
-			> $(DESTDIR)$(unitdir)/$$u; \
-		chmod 644 $(DESTDIR)$(unitdir)/$$u; done
+	$(foreach u,$(UNIT_FILES),$(call install_unit,$(u),$(unitdir)))
+	$(call install_unit,hardened.conf,$(docdir)/units)
 	$(INSTALL) -m 644 units/swiftdrop.catalog $(DESTDIR)$(catalogdir)
 	$(INSTALL) -m 644 units/swiftdrop.sysusers \
 		$(DESTDIR)$(sysusersdir)/swiftdrop.conf
 	$(INSTALL) -m 644 units/README.md units/loopback.conf \
 		$(DESTDIR)$(docdir)/units
-	sed 's,/usr/sbin/,$(sbindir)/,' units/hardened.conf \
-		> $(DESTDIR)$(docdir)/units/hardened.conf
-	chmod 644 $(DESTDIR)$(docdir)/units/hardened.conf
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/swiftdrop \

@@ -78,3 +78,15 @@ def test_everything_for_an_administrator_is_inside(package):
         f"{doc}/postfix/master.cf", f"{doc}/units/README.md",
         f"{doc}/units/hardened.conf", f"{doc}/units/loopback.conf"}
     assert not [name for name in names if name.startswith("./etc/")]
+
+
+def test_units_name_the_program_where_it_is_installed(tmp_path):
+    _run("make", "-s", "-C", str(TREE), "install", f"DESTDIR={tmp_path}",
+         "prefix=/usr/local")
+    for name in ("swiftdrop@.service", "swiftdrop-check.service",
+                 "hardened.conf"):
+        path, = tmp_path.rglob(name)
+        text = path.read_text()
+        assert "/usr/local/sbin/swiftdrop" in text, text
+        assert "/usr/sbin/" not in text, text
+        assert path.stat().st_mode & 0o777 == 0o644
