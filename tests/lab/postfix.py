@@ -218,7 +218,7 @@ class Sink:
     """smtp-sink(1): takes any mail and keeps each in a file."""
 
     def __init__(self, folder, port=None, options=()):
-        self.folder = pathlib.Path(folder)
+        self.folder = pathlib.Path(folder).resolve()
         self.port = port or process.free_port()
         self._options = options
         self._process = None
@@ -239,8 +239,23 @@ class Sink:
             self._process = None
 
     def mails(self):
-        """Returns what came, envelope in X-Mail-Args and X-Rcpt-Args."""
-        return [path.read_bytes() for path in sorted(self.folder.iterdir())]
+        """Returns what came, envelope in X-Mail-Args and X-Rcpt-Args.
+
+        A mail counts when smtp-sink has closed its file, which is before it
+        answers the end of data; until then the file is empty or half there.
+        """
+        found = sorted(self.folder.iterdir())
+        unfinished = self._open_files()
+        return [path.read_bytes() for path in found
+                if str(path) not in unfinished]
+
+    def _open_files(self):
+        fds = pathlib.Path(f"/proc/{self._process.pid}/fd")
+        paths = set()
+        for fd in fds.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                paths.add(os.readlink(fd))
+        return paths
 
     def clear(self):
         for path in self.folder.iterdir():

@@ -2,6 +2,7 @@
 """The lab itself: what the other tests take for granted."""
 
 import os
+import smtplib
 import subprocess
 import sys
 import time
@@ -34,6 +35,17 @@ def test_a_planted_fault_comes_and_goes(container):
     assert container.names() == []
     container.put("cur/x", b"hello")
     assert container.names() == ["cur/x"]
+
+
+def test_a_mail_is_in_the_sink_when_it_is_complete(sink):
+    with smtplib.SMTP("127.0.0.1", sink.port, timeout=60) as client:
+        client.mail("a@example.net")
+        client.rcpt("jane@elsewhere.example")
+        assert len(list(sink.folder.iterdir())) == 1
+        assert sink.mails() == []
+        client.data(b"Subject: hello\r\n\r\nhello\r\n")
+        mail, = sink.mails()
+    assert b"<jane@elsewhere.example>" in mail and b"\nhello\n" in mail
 
 
 PARENT = """
