@@ -338,11 +338,17 @@ was_connected(int fd)
 /*
  * Nothing of the environment is for the libraries: not http_proxy, not
  * SSLKEYLOGFILE, not OPENSSL_CONF.  The time zone is read before it goes.
+ * clearenv(3) leaves the values where proc(5) shows them: secrets are wiped.
  */
 static void
 clear_environment(void)
 {
+	char **variable;
+
 	tzset();
+	for (variable = environ; variable != NULL && *variable != NULL;
+	     variable++)
+		explicit_bzero(*variable, strlen(*variable));
 	(void)clearenv();
 }
 

@@ -507,25 +507,28 @@ def _assert_hardened_by_itself(pid):
     assert os.stat(f"/proc/{pid}/environ").st_uid == 0
 
 
-def test_the_program_hardens_itself_without_systemd(machine, box, tmp_path):
+def test_the_program_hardens_itself_without_systemd(machine, box):
     """As nobody, with no sandbox around it: from inetd, for example."""
-    tmp_path.chmod(0o755)
     program = shutil.copy(machine.path(PROGRAM), "/run/swiftdrop-by-itself")
-    ini = tmp_path / "swiftdrop.ini"
-    ini.write_text(lab.ini_text({"orders": {
-        "recipients": "*", **box.options()}}))
     nobody = pwd.getpwnam("nobody")
+    options = {"recipients": "*", **box.options(), "key": "a secret"}
     ours, theirs = socket.socketpair()
     try:
         with ours, theirs, subprocess.Popen(
-                [program, "-c", "/dev/stdin"], stdin=theirs, stdout=theirs,
+                [program, "-c", "/nonexistent"], stdin=theirs, stdout=theirs,
                 stderr=subprocess.DEVNULL, user=nobody.pw_uid,
                 group=nobody.pw_gid,
-                env={"SWIFTDROP_ORDERS_RECIPIENTS": "*"}) as child:
+                env={f"SWIFTDROP_ORDERS_{name.upper()}": value
+                     for name, value in options.items()}) as child:
             theirs.close()
-            assert ours.recv(100)[:3] in (b"220", b"421")
-            _assert_hardened_by_itself(child.pid)
-            child.kill()
+            ours.settimeout(60)
+            try:
+                _say(ours, b"", b"220")
+                _assert_hardened_by_itself(child.pid)
+                with open(f"/proc/{child.pid}/environ", "rb") as file:
+                    assert file.read().strip(b"\0") == b""
+            finally:
+                child.kill()
     finally:
         os.unlink(program)
 
