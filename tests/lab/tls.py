@@ -6,6 +6,9 @@ import subprocess
 
 from . import process
 
+# In every server's certificate, for tests that make it an address of theirs.
+HOST = "swift.example.net"
+
 
 class Authority:
     """Makes keys and certificates with openssl(1) in one folder.
@@ -28,7 +31,8 @@ class Authority:
         os.symlink("../ca.crt", f"{self.hashed_folder}/ca.pem")
         self._openssl("rehash", self.hashed_folder)
 
-    def issue(self, name, alt_names="IP:127.0.0.1,DNS:localhost", days=30):
+    def issue(self, name, alt_names=f"IP:127.0.0.1,DNS:localhost,DNS:{HOST}",
+              days=30):
         """Returns the paths of a new certificate and its key.
 
         A negative number of days makes one that has expired.

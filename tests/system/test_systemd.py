@@ -5,7 +5,9 @@ The package is installed in a container, with Postfix's documented files as
 they are; Swift runs on the container's network. Needs root.
 """
 
+import concurrent.futures
 import contextlib
+import io
 import json
 import os
 import pwd
@@ -15,6 +17,7 @@ import smtplib
 import socket
 import statistics
 import subprocess
+import tarfile
 import time
 import urllib.parse
 
@@ -22,19 +25,20 @@ import pytest
 
 import lab
 from conftest import TREE
-from lab import nspawn
+from lab import nspawn, tls
 
 MESSAGE = (b"From: a@example.net\r\nTo: orders@example.org\r\n"
            b"Subject: under systemd\r\n\r\nA line.\r\n")
 SOCKET = "/var/spool/postfix/private/swiftdrop"
 PROGRAM = "/usr/sbin/swiftdrop"
 
-# Milliseconds from connect to end, the median of sessions one after the
-# other, and exposure times ten: what units/README.md promises. On a machine
-# that is slow or busy the milliseconds are in proportion to those of a unit
-# without a sandbox; bench/units finds 2.6 to 3.7 times as many.
+# Milliseconds from connect to end and exposure times ten: what
+# units/README.md promises. Of some medians the least is taken, as other work
+# on the machine only adds. On a machine that is slow or busy the milliseconds
+# are in proportion to those of a unit without a sandbox; bench/units finds 2.6
+# to 3.7 times as many.
 MEDIAN_MS = 25
-BUSY_RATIO = 3.5
+BUSY_RATIO = 4.5
 EXPOSURE, EXPOSURE_HARDENED = 20, 10
 
 
@@ -86,9 +90,18 @@ def _configure_postfix(machine):
 
 
 @pytest.fixture(scope="module")
-def local_swift(machine, lab_folder):
-    """A Swift on the container's loopback."""
-    server = lab.Swift(f"{lab_folder}/machine-swift")
+def local_swift(machine, lab_folder, authority):
+    """A Swift on the container's loopback, by HTTPS.
+
+    It has a name there, and the system trusts its authority: sessions look
+    the one up and find the other as in a real cloud.
+    """
+    shutil.copy(authority.certificate,
+                machine.path("/usr/local/share/ca-certificates/lab.crt"))
+    machine.run("update-ca-certificates")
+    with open(machine.path("/etc/hosts"), "a") as file:
+        file.write(f"127.0.0.1 {tls.HOST}\n")
+    server = lab.Swift(f"{lab_folder}/machine-swift", authority=authority)
     server.start()
     yield server
     server.stop()
@@ -107,7 +120,10 @@ def box(machine, local_swift):
 
 
 def _write_ini(machine, box, **account):
-    options = {"recipients": "orders@example.org", **box.options(), **account}
+    options = {"recipients": "orders@example.org", **box.options(),
+               "cacert": None,
+               "authurl": box.swift.authurl.replace("127.0.0.1", tls.HOST),
+               **account}
     machine.write("/etc/swiftdrop.ini", lab.ini_text({
         "SMTP": {"reinject": "127.0.0.1:10026"},
         "orders": {k: v for k, v in options.items() if v is not None}}),
@@ -215,12 +231,16 @@ def _message_id(name):
 
 def test_installing_asks_nothing_and_enables_the_socket(machine):
     assert "Setting up swiftdrop" in machine.installed.stdout
+    control = machine.run("dpkg-deb", "--ctrl-tarfile",
+                          "/root/swiftdrop.deb", text=False).stdout
+    with tarfile.open(fileobj=io.BytesIO(control)) as tar:
+        assert not {"./config", "./templates"} & set(tar.getnames())
     for unit in ("swiftdrop.socket", "swiftdrop-check.timer"):
         assert machine.run("systemctl", "is-enabled", unit).stdout == \
             "enabled\n"
-    # Without a configuration nothing listens, and nothing has failed.
-    state = machine.show("swiftdrop.socket", "ActiveState", "ConditionResult")
-    assert state == {"ActiveState": "inactive", "ConditionResult": "no"}
+        # Without a configuration nothing runs, and nothing has failed.
+        assert machine.show(unit, "ActiveState", "ConditionResult") == \
+            {"ActiveState": "inactive", "ConditionResult": "no"}
     assert machine.run("id", "-un", "swiftdrop").stdout == "swiftdrop\n"
 
 
@@ -272,7 +292,6 @@ def test_the_journal_has_fields_and_an_explanation(machine, box):
     assert stored["PRIORITY"] == "6"
     assert stored["SYSLOG_IDENTIFIER"] == "swiftdrop"
     assert stored["_SYSTEMD_UNIT"].startswith("swiftdrop@")
-    machine.run("journalctl", "--update-catalog")
     explained = machine.run("journalctl", "-x", "--no-pager",
                             f"MESSAGE_ID={_message_id('STORED')}").stdout
     assert "A message was stored in Swift" in explained
@@ -284,7 +303,6 @@ def test_the_catalog_explains_each_message(machine):
            for line in (TREE / "messageid.h").read_text().splitlines()
            if line.startswith("#define MESSAGE_ID_")]
     assert len(ids) == len(set(ids)) == 8
-    machine.run("journalctl", "--update-catalog")
     catalog = machine.run("journalctl", "--dump-catalog", *ids).stdout
     for number in ids:
         assert f"-- {number}\nSubject: " in catalog
@@ -310,6 +328,17 @@ def test_postfix_reaches_it_by_tcp_with_the_drop_in(machine, box):
     with _listening_on_loopback(machine):
         assert _send()[0] == 250
     box.only()
+
+
+def test_mail_born_inside_is_stored_with_the_drop_in(machine, box):
+    """By sendmail(1); a bounce and a forward go the same way."""
+    with _listening_on_loopback(machine):
+        machine.run("sendmail", "-f", "root@example.org",
+                    "orders@example.org", input="Subject: inside\n\nA line.\n")
+        _wait(box.names)
+    _, headers, content = box.only()
+    assert headers["x-object-meta-envelope-from"] == "root@example.org"
+    assert content.endswith(b"\r\n\r\nA line.\r\n")
 
 
 @contextlib.contextmanager
@@ -384,10 +413,15 @@ def test_the_memory_limit_holds(machine, box):
 
 
 def test_the_task_limit_holds(machine, box):
+    """libcurl looks names up in a thread, which is a task."""
     with _greeted(machine):
         inside = machine.show(_sessions(machine)[0].split()[0],
                               "TasksMax", "MemoryMax")
     assert inside == {"TasksMax": "8", "MemoryMax": str(128 << 20)}
+    with _drop_in(machine, "swiftdrop@.service", "[Service]\nTasksMax=1\n"):
+        assert _send() == (451, "4.3.0 Error: queue file write error")
+    assert box.names() == []
+    assert _send()[0] == 250
 
 
 # ---- nothing is lost ------------------------------------------------------
@@ -471,14 +505,18 @@ def _newer(package, folder):
 def test_secrets_in_files_of_root_alone(machine, box):
     """The configuration is 0600 root already; here the password, too."""
     key = box.options()["key"]
-    machine.write("/etc/swiftdrop.key", key + "\n", mode=0o600)
+    machine.write("/etc/orders.key", key + "\n", mode=0o600)
     _write_ini(machine, box, key=None, key_file="orders.key")
+    credential = "[Service]\nLoadCredential=orders.key:/etc/orders.key\n"
     try:
-        with _drop_in(machine, "swiftdrop@.service", "[Service]\n"
-                      "LoadCredential=orders.key:/etc/swiftdrop.key\n"):
+        with _drop_in(machine, "swiftdrop@.service", credential), \
+                _drop_in(machine, "swiftdrop-check.service", credential):
             assert _send()[0] == 250
+            machine.run("systemctl", "start", "swiftdrop-check.service")
+        done = machine.run("swiftdrop", "check")
+        assert done.stdout == f"orders: ok, container={box.name}\n"
     finally:
-        os.unlink(machine.path("/etc/swiftdrop.key"))
+        os.unlink(machine.path("/etc/orders.key"))
     box.only()
 
 
@@ -591,10 +629,12 @@ def test_the_sandbox_bites(machine, box, package):
 
 
 def test_hardened(machine, box):
-    """hardened.conf forbids nothing that a mail needs."""
+    """hardened.conf forbids nothing that a mail or the check needs."""
     hardened = (TREE / "units/hardened.conf").read_text()
-    with _drop_in(machine, "swiftdrop@.service", hardened):
+    with _drop_in(machine, "swiftdrop@.service", hardened), \
+            _drop_in(machine, "swiftdrop-check.service", hardened):
         assert _send()[0] == 250
+        machine.run("systemctl", "start", "swiftdrop-check.service")
     box.only()
 
 
@@ -603,17 +643,42 @@ def test_hardened(machine, box):
 def test_the_check_shows_a_broken_account(machine, box):
     machine.run("systemctl", "start", "swiftdrop-check.service")
     assert machine.show("swiftdrop-check.service", "Result") == "success"
-    assert machine.show("swiftdrop-check.timer", "ActiveState") == "active"
 
     _write_ini(machine, box, key="wrong")
+    _assert_check_fails(machine)
+    # Nor does a mail find a configuration that is gone.
+    os.unlink(machine.path("/etc/swiftdrop.ini"))
+    _assert_check_fails(machine)
+
+    _write_ini(machine, box)
+    machine.run("systemctl", "start", "swiftdrop-check.service")
+    assert machine.run("systemctl", "--failed", "--no-legend").stdout == ""
+
+
+def _assert_check_fails(machine):
     done = machine.run("systemctl", "start", "swiftdrop-check.service",
                        check=False)
     assert done.returncode != 0
     failed = machine.run("systemctl", "--failed", "--plain", "--no-legend")
     assert failed.stdout.split()[0] == "swiftdrop-check.service"
-    _write_ini(machine, box)
-    machine.run("systemctl", "start", "swiftdrop-check.service")
-    assert machine.run("systemctl", "--failed", "--no-legend").stdout == ""
+
+
+def test_the_timer_starts_the_check(machine, box):
+    def started():
+        return machine.show("swiftdrop-check.service",
+                            "ExecMainStartTimestampMonotonic")
+
+    before = started()
+    machine.run("systemctl", "stop", "swiftdrop-check.timer")
+    with _drop_in(machine, "swiftdrop-check.timer", "[Timer]\n"
+                  "OnActiveSec=0\nRandomizedDelaySec=0\n"):
+        machine.run("systemctl", "start", "swiftdrop-check.timer")
+        _wait(lambda: started() != before)
+        _wait(lambda: machine.show("swiftdrop-check.service",
+                                   "ActiveState") == "inactive")
+        assert machine.show("swiftdrop-check.service", "Result") == "success"
+    timer = machine.show("swiftdrop-check.timer", "ActiveState", "SubState")
+    assert timer == {"ActiveState": "active", "SubState": "waiting"}
 
 
 # ---- the price ------------------------------------------------------------
@@ -642,7 +707,7 @@ def _batch(machine, path, count=10):
 
 
 def test_a_session_costs_no_more_than_promised(machine, box):
-    """The best of some batches: other work on the machine only adds."""
+    """Not a median of all: the least of some, see MEDIAN_MS."""
     units = "/run/systemd/system"
     machine.write(f"{units}/bare@.service", BARE)
     machine.write(f"{units}/bare.socket",
@@ -667,8 +732,11 @@ def test_a_session_costs_no_more_than_promised(machine, box):
 def test_purge_leaves_nothing(machine, box):
     """A session that waits is ended as by systemctl stop; it would hold its account.
 
-    The package is gone afterwards.
+    So would a check that runs; one that has failed is forgotten. The package
+    is gone afterwards.
     """
+    _write_ini(machine, box, key="wrong")
+    _assert_check_fails(machine)
     with _greeted(machine) as client:
         machine.run("dpkg", "--purge", "swiftdrop")
         _say(client, b"", b"421 4.3.2")
@@ -681,10 +749,7 @@ def test_purge_leaves_nothing(machine, box):
 
 
 def test_purge_says_that_the_account_is_in_use(machine):
-    """As by spawn(8), which runs sessions that no unit knows.
-
-    The last test: an account is left.
-    """
+    """As by spawn(8), which runs sessions that no unit knows."""
     machine.run("dpkg", "-i", "/root/swiftdrop.deb", stdin=subprocess.DEVNULL)
     with subprocess.Popen(machine.argv(
             "setpriv", "--reuid=swiftdrop", "--clear-groups", "sh", "-c",
@@ -696,3 +761,20 @@ def test_purge_says_that_the_account_is_in_use(machine):
     assert 'swiftdrop: "userdel swiftdrop" remains to be done' in done.stderr
     machine.run("userdel", "swiftdrop")
     assert _files(machine) == machine.before
+
+
+def test_a_shutdown_acknowledges_what_is_stored(machine, local_swift):
+    """The last test: the machine is switched off."""
+    machine.run("dpkg", "-i", "/root/swiftdrop.deb", stdin=subprocess.DEVNULL)
+    box = local_swift.container()
+    _write_ini(machine, box)
+    machine.run("systemctl", "start", "swiftdrop.socket")
+    uid = machine.run("id", "-u", "swiftdrop").stdout.strip()
+    port = urllib.parse.urlsplit(local_swift.authurl).port
+    local_swift.fault("slow:3")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answer = pool.submit(_send)
+        _wait(lambda: _is_connected(uid, port))
+        machine.run("systemctl", "poweroff")
+        assert answer.result()[0] == 250
+    assert box.only()[2].endswith(MESSAGE)
