@@ -204,13 +204,22 @@ class Postfix:
 
     @contextlib.contextmanager
     def new_log(self):
-        """Yields a function that returns what was logged since."""
+        """Yields a function that returns what was logged since.
+
+        postlogd(8) writes a line some time after it was sent: the function
+        waits, not for ever, for the text that it is given.
+        """
         start = self.log.stat().st_size
 
-        def since():
-            with self.log.open("rb") as file:
-                file.seek(start)
-                return file.read().decode(errors="replace")
+        def since(text=""):
+            end = time.monotonic() + 10
+            while True:
+                with self.log.open("rb") as file:
+                    file.seek(start)
+                    found = file.read().decode(errors="replace")
+                if text in found or time.monotonic() > end:
+                    return found
+                time.sleep(0.02)
         yield since
 
 

@@ -16,6 +16,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # connections (32768 up), so that none of them can take a server's port while
 # that server is down for a test.
 PORTS = range(10240, 32768)
+_given = set()
 
 
 class LabError(Exception):
@@ -23,15 +24,21 @@ class LabError(Exception):
 
 
 def free_port():
-    """Returns a port of 127.0.0.1 that nobody listens on."""
+    """Returns a port of 127.0.0.1 that nobody listens on, a new one each time.
+
+    A server draws several before it listens on the first.
+    """
     for _ in range(1000):
         port = random.choice(PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise LabError("no free port on 127.0.0.1")
 

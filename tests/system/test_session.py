@@ -422,18 +422,18 @@ def test_idle_in_mail_data_is_421_and_nothing_is_stored(bench, store):
 
 def test_timeout_is_without_progress(bench):
     """A client that goes on slowly is not idle."""
-    session = bench.accept(SMTP={"timeout": "1"}, archive=NOWHERE)
+    session = bench.accept(SMTP={"timeout": "2"}, archive=NOWHERE)
     for octet in b"NOOP\r\n":
         session.send(bytes([octet]))
-        time.sleep(0.3)
+        time.sleep(0.45)
     assert session.reply().code == 250
     session.quit()
 
 
 def test_session_limit_is_421(bench):
+    start = time.monotonic()
     session = bench.session(bench.config(
         SMTP={"session_limit": "2", "timeout": "60"}, archive=NOWHERE))
-    start = time.monotonic()
     session.greet()
     reply = session.cmd("NOOP")
     while reply.code == 250:

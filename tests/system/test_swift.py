@@ -334,7 +334,7 @@ def test_swift_hangs(bench, container):
     container.swift.pause()
     start = time.monotonic()
     assert str(session.deliver(MESSAGE)) == DEFERRED
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 10
     container.swift.resume()
     session.quit()
 

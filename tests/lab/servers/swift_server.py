@@ -40,7 +40,10 @@ log_level = INFO
 log_custom_handlers = swift_parts.log_to_stderr
 fallocate_reserve = 0
 disable_fallocate = true
-container_update_timeout = 5
+# One process serves everything, and may have to wait for its turn.
+conn_timeout = 20
+node_timeout = 60
+container_update_timeout = 60
 """
 
 BACKEND = COMMON + """\
