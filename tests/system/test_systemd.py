@@ -34,11 +34,11 @@ PROGRAM = "/usr/sbin/swiftdrop"
 
 # Milliseconds from connect to end and exposure times ten: what
 # units/README.md promises. Of some medians the least is taken, as other work
-# on the machine only adds. On a machine that is slow or busy the milliseconds
-# are in proportion to those of a unit without a sandbox; bench/units finds 2.6
-# to 3.7 times as many.
+# on the machine only adds. On a machine that is slow or busy it is enough when
+# they are in proportion to those of a unit without a sandbox, taken just
+# before; bench/units finds some 2.7 times as many.
 MEDIAN_MS = 25
-BUSY_RATIO = 4.5
+BUSY_RATIO = 4
 EXPOSURE, EXPOSURE_HARDENED = 20, 10
 
 
@@ -344,10 +344,17 @@ def test_mail_born_inside_is_stored_with_the_drop_in(machine, box):
 @contextlib.contextmanager
 def _listening_on_loopback(machine, more=""):
     """The socket listens on 127.0.0.1:10025, and Postfix connects there."""
+    def servers():
+        return set(machine.run("pgrep", "-x", "smtpd",
+                               check=False).stdout.split())
+
     def use(address):
         machine.run("postconf", "-e", f"swiftdrop_filter={address}")
         machine.run("touch", "-d", "1 minute ago", "/etc/postfix/main.cf")
+        old = servers()
         machine.run("postfix", "reload")
+        # An idle one serves on until it hears of it.
+        _wait(lambda: not old & servers())
 
     loopback = (TREE / "units/loopback.conf").read_text()
     try:
@@ -616,9 +623,9 @@ def test_the_sandbox_bites(machine, box, package):
         os.rename(program + ".planted", program)
         assert _send() == (451, "4.3.0 Error: queue file write error")
         assert box.names() == []
-        assert any("status=31/SYS" in entry["MESSAGE"]
-                   for entry in _journal(machine, since=begin)
-                   if isinstance(entry["MESSAGE"], str))
+        _wait(lambda: any("status=31/SYS" in entry["MESSAGE"]
+                          for entry in _journal(machine, since=begin)
+                          if isinstance(entry["MESSAGE"], str)))
         # It is the filter and nothing else that stopped it.
         with _drop_in(machine, "swiftdrop@.service",
                       "[Service]\nSystemCallFilter=\n"):
@@ -723,8 +730,8 @@ def test_a_session_costs_no_more_than_promised(machine, box):
             os.unlink(machine.path(f"{units}/{name}"))
     print("connect to end, bare and sandboxed, ms:",
           ", ".join(f"{bare:.1f} {boxed:.1f}" for bare, boxed in runs))
-    bare, boxed = (min(column) for column in zip(*runs))
-    assert boxed <= max(MEDIAN_MS, BUSY_RATIO * bare)
+    assert min(boxed for _, boxed in runs) <= MEDIAN_MS or \
+        statistics.median(boxed / bare for bare, boxed in runs) <= BUSY_RATIO
 
 
 # ---- and away with it -----------------------------------------------------
