@@ -197,7 +197,6 @@ class Machine:
                 self.run("mount", "-o", "remount,bind,rw", path)
         self.run("systemctl", "daemon-reexec")
 
-
     def _unmask(self):
         """Leaves about the mounts that a host has."""
         unused = (CGROUP_V1.format(name) for name in
