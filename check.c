@@ -7,14 +7,17 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "clock.h"
 #include "lazy.h"
+#include "log.h"
 #include "message.h"
 #include "object.h"
 #include "route.h"
@@ -30,6 +33,8 @@ static bool try_account(struct swift *swift, const struct config *config,
     const struct account *a, bool write);
 static int make_probe(const struct config *config, struct message *m,
     struct swift_object *o);
+static void say_fault(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
 
 int
 check_run(const struct config *config, bool write, char *const *addresses,
@@ -43,14 +48,14 @@ check_run(const struct config *config, bool write, char *const *addresses,
 		return EX_OSERR;
 	worst = choose(config, addresses, n, chosen);
 	if (lazy_load(LAZY_CURL) == -1 || lazy_load(LAZY_CRYPTO) == -1) {
-		(void)fprintf(stderr, "swiftdrop: %s\n", lazy_error());
+		say_fault("%s", lazy_error());
 		free(chosen);
 		return EX_UNAVAILABLE;
 	}
 	status = try_accounts(config, write, chosen);
 	free(chosen);
 	if (message_try_spool(config->smtp.spool_directory) == -1) {
-		(void)fprintf(stderr, "swiftdrop: spool_directory %s: %s\n",
+		say_fault("spool_directory %s: %s",
 		    config->smtp.spool_directory, strerror(errno));
 		status = EX_UNAVAILABLE;
 	}
@@ -77,8 +82,7 @@ choose(const struct config *config, char *const *addresses, int n, bool *chosen)
 		if (account >= 0) {
 			chosen[account] = true;
 		} else {
-			(void)fprintf(stderr,
-			    "swiftdrop: no account claims %s\n", addresses[i]);
+			say_fault("no account claims %s", addresses[i]);
 			status = EX_DATAERR;
 		}
 		address_free(&a);
@@ -127,11 +131,11 @@ try_account(struct swift *swift, const struct config *config,
 		(void)printf("%s: ok, container=%s%s\n", a->name, a->container,
 		    buf_text(&warnings));
 	else
-		(void)
-		    printf("%s: failed, container=%s, request=%s, status=%ld, "
-			   "reason=\"%s\"\n",
-			a->name, a->container, buf_text(&result.request),
-			result.status, buf_text(&result.reason));
+		(void)printf("%s%s: failed, container=%s, request=%s, "
+			     "status=%ld, reason=\"%s\"\n",
+		    log_prefix(STDOUT_FILENO, LOG_LEVEL_ERROR), a->name,
+		    a->container, buf_text(&result.request), result.status,
+		    buf_text(&result.reason));
 	(void)fflush(stdout);
 	message_close(&m);
 	buf_free(&probe.name);
@@ -159,4 +163,18 @@ make_probe(const struct config *config, struct message *m,
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		return -1;
 	return buf_addf(&o->name, ".swiftdrop-check-%016" PRIx64, random);
+}
+
+/* A fault that is no account's, on stderr. */
+static void
+say_fault(const char *format, ...)
+{
+	va_list args;
+
+	(void)fprintf(stderr,
+	    "%sswiftdrop: ", log_prefix(STDERR_FILENO, LOG_LEVEL_ERROR));
+	va_start(args, format);
+	(void)vfprintf(stderr, format, args);
+	va_end(args);
+	(void)fputc('\n', stderr);
 }

@@ -53,9 +53,11 @@ static struct {
 	int fd;           /* of the syslog or postlog socket, or -1 */
 	bool stream;      /* the socket is a stream: a NUL ends each line */
 	const char *path; /* borrowed from the configuration */
+	uintmax_t journal_device, journal_inode; /* of its stream, or 0 */
 } log_state = { .target = TARGET_NONE, .fd = -1 };
 
-static bool stderr_is_journal(void);
+static void find_journal(void);
+static bool is_journal(int fd);
 static void add_pair(struct log_line *l, const char *key, const char *value,
     const char *quote);
 static void escape(struct buf *out, const char *text);
@@ -72,9 +74,10 @@ log_open(const char *target, bool stderr_is_free)
 	enum log_target chosen;
 
 	log_close();
+	find_journal();
 	chosen = TARGET_NONE;
 	if (strcmp(target, "auto") == 0) {
-		if (stderr_is_journal())
+		if (is_journal(STDERR_FILENO))
 			chosen = TARGET_JOURNAL;
 		else if (access("/dev/log", F_OK) == 0)
 			chosen = TARGET_SYSLOG;
@@ -98,24 +101,46 @@ log_open(const char *target, bool stderr_is_free)
 }
 
 /* $JOURNAL_STREAM is "device:inode" of the journal's socket; systemd.exec(5) */
-static bool
-stderr_is_journal(void)
+static void
+find_journal(void)
 {
 	const char *text;
-	struct stat st;
 	uintmax_t device, inode;
 	char *end;
 
+	log_state.journal_device = log_state.journal_inode = 0;
 	text = getenv("JOURNAL_STREAM");
-	if (text == NULL || fstat(STDERR_FILENO, &st) == -1)
-		return false;
+	if (text == NULL)
+		return;
 	device = strtoumax(text, &end, 10);
 	if (end == text || *end != ':')
-		return false;
+		return;
 	text = end + 1;
 	inode = strtoumax(text, &end, 10);
-	return end != text && *end == '\0' && device == st.st_dev &&
-	       inode == st.st_ino;
+	if (end == text || *end != '\0')
+		return;
+	log_state.journal_device = device;
+	log_state.journal_inode = inode;
+}
+
+static bool
+is_journal(int fd)
+{
+	struct stat st;
+
+	return log_state.journal_inode != 0 && fstat(fd, &st) == 0 &&
+	       st.st_dev == log_state.journal_device &&
+	       st.st_ino == log_state.journal_inode;
+}
+
+const char *
+log_prefix(int fd, enum log_level level)
+{
+	if (!is_journal(fd))
+		return "";
+	return level == LOG_LEVEL_ERROR     ? "<3>"
+	       : level == LOG_LEVEL_WARNING ? "<4>"
+					    : "<6>";
 }
 
 void
@@ -353,7 +378,8 @@ write_stderr(const struct log_line *l)
 	struct buf line;
 
 	buf_init(&line, LOG_LINE_MAX + 64);
-	(void)buf_addf(&line, "%s\n", buf_text(&l->text));
+	(void)buf_addf(&line, "%s%s\n", log_prefix(STDERR_FILENO, l->level),
+	    buf_text(&l->text));
 	/* Below PIPE_BUF, so a pipe that is writable takes it whole. */
 	if (poll(&fd, 1, LOG_WAIT_MS) != 1 ||
 	    write(STDERR_FILENO, buf_text(&line), line.len) == -1)

@@ -54,6 +54,12 @@ void log_open(const char *target, bool stderr_is_free);
 /* Closes the log's socket. */
 void log_close(void);
 
+/*
+ * What a line that is written to fd begins with where that is the journal, so
+ * that it gets its priority ("<3>", sd-daemon(3)); else "".  After log_open().
+ */
+const char *log_prefix(int fd, enum log_level level);
+
 /* Whether text is a value that log_open() takes. */
 bool log_is_target(const char *text);
 

@@ -103,7 +103,9 @@ main(int argc, char **argv)
 	log_open("stderr", stderr_is_free);
 	buf_init(&error, LOG_LINE_MAX);
 	if (config_load(&config, options.config_file, &error) == -1) {
-		(void)fprintf(stderr, "swiftdrop: %s\n", buf_text(&error));
+		(void)fprintf(stderr, "%sswiftdrop: %s\n",
+		    log_prefix(STDERR_FILENO, LOG_LEVEL_ERROR),
+		    buf_text(&error));
 		status = EX_CONFIG;
 	} else {
 		clear_environment();
@@ -124,7 +126,8 @@ main(int argc, char **argv)
  * spawn(8) and inetd hand the client's socket down as descriptor 2 as well:
  * nothing that a library prints may reach it.  Returns whether descriptor 2
  * is something else and may be written to.  Descriptors 0 to 2 are open
- * afterwards, so that no socket of ours ever becomes one of them.
+ * afterwards, so that no socket of ours ever becomes one of them.  Descriptor 1
+ * may be the same as 2 for a subcommand (the journal, a pipe): see serve().
  */
 static bool
 protect_stderr(void)
@@ -137,8 +140,7 @@ protect_stderr(void)
 			(void)dup2(null, fd);
 	if (null > STDERR_FILENO)
 		(void)close(null);
-	if (!is_same_channel(STDIN_FILENO, STDERR_FILENO) &&
-	    !is_same_channel(STDOUT_FILENO, STDERR_FILENO))
+	if (!is_same_channel(STDIN_FILENO, STDERR_FILENO))
 		return true;
 	silence_stderr();
 	return false;
@@ -255,6 +257,11 @@ serve(const struct options *o, bool stderr_is_free)
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	/* A client on pipes. */
+	if (is_same_channel(STDOUT_FILENO, STDERR_FILENO)) {
+		silence_stderr();
+		stderr_is_free = false;
+	}
 	result = take_socket(&in, &out, &stderr_is_free);
 	buf_init(&error, LOG_LINE_MAX);
 	log_open("auto", stderr_is_free);

@@ -200,3 +200,43 @@ def test_keystone(bench):
             os_options_project_name="mail")))
         assert done.returncode == 0, done.stderr
         assert store.kinds() == ["AUTH", "HEAD"]
+
+
+# Faults that are no account's, and where they are said.
+
+@pytest.mark.parametrize("arguments, fault, status", (
+    (("check",), "swiftdrop: {}: No such file or directory", 78),
+    (("config",), "swiftdrop: {}: No such file or directory", 78),
+    (("chekc",), "swiftdrop: unknown command chekc", 64)))
+def test_a_fault_is_said_where_stdout_and_stderr_are_one(
+        arguments, fault, status, tmp_path):
+    """A pipe, as with 2>&1; systemd's journal is a socket of that kind."""
+    path = tmp_path / "none.ini"
+    done = subprocess.run([program.BINARY, "-c", path, *arguments],
+                          text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=program.environment(), timeout=60)
+    assert done.returncode == status
+    assert done.stdout.startswith(fault.format(path) + "\n")
+
+
+def test_a_fault_has_a_priority_in_the_journal(bench, store, tmp_path):
+    """systemd takes it off the line again: sd-daemon(3)."""
+    spool = tmp_path / "none"
+    path = bench.config(SMTP={"spool_directory": spool},
+                        good=store.account(),
+                        bad=store.account(recipients="bad@example.com",
+                                          container="missing"))
+    journal = tmp_path / "journal"
+    with open(journal, "w") as file:
+        found = journal.stat()
+        done = subprocess.run(
+            [program.BINARY, "-c", path, "check"], stdin=subprocess.DEVNULL,
+            stdout=file, stderr=file, timeout=60, env=program.environment({
+                "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}))
+    assert done.returncode == 69
+    good, bad, fault = journal.read_text().splitlines()
+    assert good.startswith("good: ok, ")
+    assert bad.startswith("<3>bad: failed, ")
+    assert fault == (f"<3>swiftdrop: spool_directory {spool}: "
+                     "No such file or directory")

@@ -277,13 +277,18 @@ def test_missing_configuration_is_421_and_exit_78(bench, tmp_path):
 
 # Descriptors.
 
+CLIENT_ON_2 = {"spawn": {"how": "spawn"},
+               "pipe": {"how": "pipe", "prefix": program.shell("exec 2>&1")}}
+
+
+@pytest.mark.parametrize("way", CLIENT_ON_2)
 @pytest.mark.parametrize("log", ("stderr", "auto", "none"))
-def test_only_smtp_on_descriptor_2(log, bench, store):
+def test_only_smtp_on_descriptor_2(log, way, bench, store):
     """Under spawn(8) neither a warning nor a log line reaches the client."""
     store.always("PUT", standin.answer(503))
     config = bench.config(SMTP={"log": log}, archive=store.account())
     config.chmod(0o644)  # readable by others: a warning
-    session = bench.session(config, how="spawn")
+    session = bench.session(config, **CLIENT_ON_2[way])
     session.greet()
     reply = session.deliver(MESSAGE)
     assert reply.raw == b"451 4.3.0 Error: queue file write error\r\n"

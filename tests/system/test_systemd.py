@@ -652,22 +652,28 @@ def test_the_check_shows_a_broken_account(machine, box):
     assert machine.show("swiftdrop-check.service", "Result") == "success"
 
     _write_ini(machine, box, key="wrong")
-    _assert_check_fails(machine)
+    assert "orders: failed, " in _check_fails(machine)
+    _write_ini(machine, box, key=None, key_file="missing")
+    assert "key_file: cannot read" in _check_fails(machine)
     # Nor does a mail find a configuration that is gone.
     os.unlink(machine.path("/etc/swiftdrop.ini"))
-    _assert_check_fails(machine)
+    assert "Failed to set up credentials" in _check_fails(machine)
 
     _write_ini(machine, box)
     machine.run("systemctl", "start", "swiftdrop-check.service")
     assert machine.run("systemctl", "--failed", "--no-legend").stdout == ""
 
 
-def _assert_check_fails(machine):
+def _check_fails(machine):
+    """Returns what it has put into the journal with priority err."""
+    begin = time.time()
     done = machine.run("systemctl", "start", "swiftdrop-check.service",
                        check=False)
     assert done.returncode != 0
     failed = machine.run("systemctl", "--failed", "--plain", "--no-legend")
     assert failed.stdout.split()[0] == "swiftdrop-check.service"
+    return "\n".join(entry["MESSAGE"] for entry in _journal(
+        machine, "-u", "swiftdrop-check", "-p", "err", since=begin))
 
 
 def test_the_timer_starts_the_check(machine, box):
@@ -743,7 +749,7 @@ def test_purge_leaves_nothing(machine, box):
     is gone afterwards.
     """
     _write_ini(machine, box, key="wrong")
-    _assert_check_fails(machine)
+    _check_fails(machine)
     with _greeted(machine) as client:
         machine.run("dpkg", "--purge", "swiftdrop")
         _say(client, b"", b"421 4.3.2")
