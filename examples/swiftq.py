@@ -1539,6 +1539,8 @@ def main(argv: list[str]) -> int:
         queue = Queue(Store(account), open_locks(args.lock, args.lock_ttl),
                       Layout(account.get('prefix', 'cur/')), report)
         args.function(queue, args)
+        # Not at exit, where a pipe that is closed would be an error.
+        sys.stdout.flush()
     except Problem as e:
         report.event('error', f'swiftq: {e}', reason=str(e),
                      exit_status=e.status)

@@ -696,6 +696,9 @@ def test_list_into_a_closed_pipe(box):
         box.put()
     shell = subprocess.run(
         ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash", SWIFTQ,
-         *box.argv("list")], capture_output=True, timeout=120)
+         *box.argv("list")], capture_output=True, timeout=120,
+        # What it prints is written at once with that, else at the end.
+        env={name: value for name, value in os.environ.items()
+             if name != "PYTHONUNBUFFERED"})
     assert shell.returncode == 0
     assert b"Traceback" not in shell.stderr
