@@ -50,6 +50,8 @@ def machine(lab_folder, package):
     """
     with nspawn.Machine(f"{lab_folder}/machine") as booted:
         _configure_postfix(booted)
+        # The host may have it, and so the container.
+        booted.run("dpkg", "--purge", "swiftdrop")
         booted.before = _files(booted)
         shutil.copy(package, booted.path("/root/swiftdrop.deb"))
         booted.installed = booted.run("dpkg", "-i", "/root/swiftdrop.deb",
