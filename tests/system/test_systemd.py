@@ -36,7 +36,7 @@ PROGRAM = "/usr/sbin/swiftdrop"
 # units/README.md promises. Of some medians the least is taken, as other work
 # on the machine only adds. On a machine that is slow or busy it is enough when
 # they are in proportion to those of a unit without a sandbox, taken just
-# before; bench/units finds some 2.7 times as many.
+# before; bench/units finds 2.8 times as many.
 MEDIAN_MS = 25
 BUSY_RATIO = 4
 EXPOSURE, EXPOSURE_HARDENED = 20, 10
