@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +32,6 @@ static bool try_account(struct swift *swift, const struct config *config,
     const struct account *a, bool write);
 static int make_probe(const struct config *config, struct message *m,
     struct swift_object *o);
-static void say_fault(const char *format, ...)
-    __attribute__((format(printf, 1, 2)));
 
 int
 check_run(const struct config *config, bool write, char *const *addresses,
@@ -48,14 +45,14 @@ check_run(const struct config *config, bool write, char *const *addresses,
 		return EX_OSERR;
 	worst = choose(config, addresses, n, chosen);
 	if (lazy_load(LAZY_CURL) == -1 || lazy_load(LAZY_CRYPTO) == -1) {
-		say_fault("%s", lazy_error());
+		log_fault("%s", lazy_error());
 		free(chosen);
 		return EX_UNAVAILABLE;
 	}
 	status = try_accounts(config, write, chosen);
 	free(chosen);
 	if (message_try_spool(config->smtp.spool_directory) == -1) {
-		say_fault("spool_directory %s: %s",
+		log_fault("spool_directory %s: %s",
 		    config->smtp.spool_directory, strerror(errno));
 		status = EX_UNAVAILABLE;
 	}
@@ -82,7 +79,7 @@ choose(const struct config *config, char *const *addresses, int n, bool *chosen)
 		if (account >= 0) {
 			chosen[account] = true;
 		} else {
-			say_fault("no account claims %s", addresses[i]);
+			log_fault("no account claims %s", addresses[i]);
 			status = EX_DATAERR;
 		}
 		address_free(&a);
@@ -163,18 +160,4 @@ make_probe(const struct config *config, struct message *m,
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		return -1;
 	return buf_addf(&o->name, ".swiftdrop-check-%016" PRIx64, random);
-}
-
-/* A fault that is no account's, on stderr. */
-static void
-say_fault(const char *format, ...)
-{
-	va_list args;
-
-	(void)fprintf(stderr,
-	    "%sswiftdrop: ", log_prefix(STDERR_FILENO, LOG_LEVEL_ERROR));
-	va_start(args, format);
-	(void)vfprintf(stderr, format, args);
-	va_end(args);
-	(void)fputc('\n', stderr);
 }

@@ -136,11 +136,26 @@ is_journal(int fd)
 const char *
 log_prefix(int fd, enum log_level level)
 {
-	if (!is_journal(fd))
-		return "";
-	return level == LOG_LEVEL_ERROR     ? "<3>"
-	       : level == LOG_LEVEL_WARNING ? "<4>"
-					    : "<6>";
+	static const char *const prefixes[] = {
+		[LOG_LEVEL_ERROR] = "<3>",
+		[LOG_LEVEL_WARNING] = "<4>",
+		[LOG_LEVEL_INFO] = "<6>",
+	};
+
+	return is_journal(fd) ? prefixes[level] : "";
+}
+
+void
+log_fault(const char *format, ...)
+{
+	va_list args;
+
+	(void)fprintf(stderr,
+	    "%sswiftdrop: ", log_prefix(STDERR_FILENO, LOG_LEVEL_ERROR));
+	va_start(args, format);
+	(void)vfprintf(stderr, format, args);
+	va_end(args);
+	(void)fputc('\n', stderr);
 }
 
 void

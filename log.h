@@ -60,6 +60,9 @@ void log_close(void);
  */
 const char *log_prefix(int fd, enum log_level level);
 
+/* Says why a subcommand fails: "swiftdrop: text" on stderr. */
+void log_fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Whether text is a value that log_open() takes. */
 bool log_is_target(const char *text);
 

@@ -103,9 +103,7 @@ main(int argc, char **argv)
 	log_open("stderr", stderr_is_free);
 	buf_init(&error, LOG_LINE_MAX);
 	if (config_load(&config, options.config_file, &error) == -1) {
-		(void)fprintf(stderr, "%sswiftdrop: %s\n",
-		    log_prefix(STDERR_FILENO, LOG_LEVEL_ERROR),
-		    buf_text(&error));
+		log_fault("%s", buf_text(&error));
 		status = EX_CONFIG;
 	} else {
 		clear_environment();

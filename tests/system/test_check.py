@@ -227,6 +227,7 @@ def test_a_fault_has_a_priority_in_the_journal(bench, store, tmp_path):
                         good=store.account(),
                         bad=store.account(recipients="bad@example.com",
                                           container="missing"))
+    path.chmod(0o644)  # readable by others: a warning
     journal = tmp_path / "journal"
     with open(journal, "w") as file:
         found = journal.stat()
@@ -235,7 +236,8 @@ def test_a_fault_has_a_priority_in_the_journal(bench, store, tmp_path):
             stdout=file, stderr=file, timeout=60, env=program.environment({
                 "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}))
     assert done.returncode == 69
-    good, bad, fault = journal.read_text().splitlines()
+    warning, good, bad, fault = journal.read_text().splitlines()
+    assert warning.startswith("<4>config: ")
     assert good.startswith("good: ok, ")
     assert bad.startswith("<3>bad: failed, ")
     assert fault == (f"<3>swiftdrop: spool_directory {spool}: "

@@ -443,13 +443,18 @@ def _is_connected(uid, port):
                row[7] == uid for row in rows)
 
 
+def _wait_for_upload(machine, swift):
+    """Waits until a session has a connection to swift."""
+    uid = machine.run("id", "-u", "swiftdrop").stdout.strip()
+    port = urllib.parse.urlsplit(swift.authurl).port
+    _wait(lambda: _is_connected(uid, port))
+
+
 def test_stopping_during_an_upload_loses_nothing(machine, box, local_swift):
     local_swift.fault("slow:3")
-    uid = machine.run("id", "-u", "swiftdrop").stdout.strip()
-    port = urllib.parse.urlsplit(local_swift.authurl).port
     with _greeted(machine) as client:
         _deliver(client)
-        _wait(lambda: _is_connected(uid, port))
+        _wait_for_upload(machine, local_swift)
         machine.run("systemctl", "stop", "swiftdrop.socket", "swiftdrop@*")
         _say(client, b"", b"250 2.0.0")
         assert client.recv(100) in (b"", b"421 4.3.2 Service shutting down"
@@ -784,12 +789,10 @@ def test_a_shutdown_acknowledges_what_is_stored(machine, local_swift):
     box = local_swift.container()
     _write_ini(machine, box)
     machine.run("systemctl", "start", "swiftdrop.socket")
-    uid = machine.run("id", "-u", "swiftdrop").stdout.strip()
-    port = urllib.parse.urlsplit(local_swift.authurl).port
     local_swift.fault("slow:3")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         answer = pool.submit(_send)
-        _wait(lambda: _is_connected(uid, port))
+        _wait_for_upload(machine, local_swift)
         machine.run("systemctl", "poweroff")
         assert answer.result()[0] == 250
     assert box.only()[2].endswith(MESSAGE)
