@@ -5,8 +5,6 @@
 # make demo       watch a mail go from SMTP into a real Swift
 # make lint unit san system valgrind   the parts of check
 # make bench fuzz install uninstall dist clean
-#
-# LINK=direct links the libraries instead of loading them at first use.
 
 VERSION = 0.1.0
 
@@ -30,7 +28,6 @@ INSTALL = install
 PYTHON = /usr/bin/python3
 PKG_CONFIG = pkg-config
 SECONDS = 60
-LINK = lazy
 
 # Probed, never assumed: a compiler may not know a flag.
 try = $(shell $(1) -Werror $(2) -E -x c /dev/null >/dev/null 2>&1 && echo '$(2)')
@@ -44,7 +41,7 @@ HARDEN := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fPIE -fno-common \
 	$(call try,$(CC),-ftrivial-auto-var-init=zero) \
 	$(call try,$(CC),-fzero-call-used-regs=used-gpr)
 LDHARDEN = -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed
-DEFINES = -std=c17 -D_GNU_SOURCE -DVERSION='"$(VERSION)"'
+DEFINES = -std=c17 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -I. -Ilib
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 	-Wstrict-prototypes -Wold-style-definition -Wmissing-prototypes \
@@ -63,36 +60,29 @@ WARN_CLANG = -Wcomma -Wextra-semi-stmt -Wassign-enum \
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -U_FORTIFY_SOURCE
 
-# Everything but main(), so that tests can link it.
-PARTS = address buf check clock config deliver endpoint http ini inject log \
-	message object route session smtp stream swift
-ifeq ($(LINK),direct)
-DEFINES += -DLINK_DIRECT
-LIBS = $(shell $(PKG_CONFIG) --libs $(LINK_STATIC) libcurl libcrypto \
-	libsystemd jansson)
-else
-PARTS += lazy
-LIBS = $(shell $(PKG_CONFIG) --libs jansson) -ldl
-endif
+# Everything but main(), so that tests can link it. libsystemd is loaded, by
+# swiftdrop.c, where systemd passes a socket.
+LIB = address buf clock digest http ini log message route stream text
+PARTS = $(LIB:%=lib/%) check config deliver inject object session smtp swift
+LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcrypto jansson)
 SOURCES = $(PARTS:=.c) swiftdrop.c
-HEADERS = $(wildcard *.h)
+HEADERS = $(wildcard *.h lib/*.h)
 UNITS = $(patsubst tests/%.c,%,$(wildcard tests/unit_*.c))
 FUZZERS = $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 
 # Sanitizer builds and plain ones never share an object.
 B = build
 OBJECTS = $(PARTS:%=$(B)/%.o)
+COMPILE = $(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) -MMD -MP
 
 all: swiftdrop
 
 swiftdrop $(B)/swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(B)/%.o: %.c $(HEADERS) Makefile | $(B)
-	$(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) -Wall -Wextra -c -o $@ $<
-
-$(B) $(B)/san $(B)/fuzz:
-	mkdir -p $@
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -Wall -Wextra -c -o $@ $<
 
 # ---- tests ----------------------------------------------------------------
 
@@ -109,9 +99,8 @@ check-deps:
 unit: $(UNITS:%=$(B)/%)
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
 
-$(B)/unit_%: tests/unit_%.c tests/unit.h $(OBJECTS) $(HEADERS)
-	$(CC) $(CFLAGS) $(HARDEN) $(DEFINES) $(WARN) -I. -o $@ $< $(OBJECTS) \
-		$(LDHARDEN) -lcmocka $(LIBS)
+$(B)/unit_%: tests/unit_%.c $(OBJECTS)
+	$(COMPILE) $(WARN) -o $@ $< $(OBJECTS) $(LDHARDEN) -lcmocka $(LIBS)
 
 # The same tests again under ASan and UBSan, and the session by the system
 # tests that drive it through pipes and sockets.
@@ -122,15 +111,16 @@ san: $(UNITS:%=$(B)/san/%) $(B)/san/swiftdrop
 
 SAN_TESTS = $(addprefix tests/system/test_,session.py replies.py inject.py config.py)
 
-$(B)/san/%.o: %.c $(HEADERS) Makefile | $(B)/san
-	$(CLANG) $(SANITIZE) $(DEFINES) -c -o $@ $<
+$(B)/san/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -c -o $@ $<
 
 $(B)/san/swiftdrop: $(B)/san/swiftdrop.o $(PARTS:%=$(B)/san/%.o)
 	$(CLANG) $(SANITIZE) -o $@ $^ $(LIBS)
 
-$(B)/san/unit_%: tests/unit_%.c tests/unit.h $(PARTS:%=$(B)/san/%.o) $(HEADERS)
-	$(CLANG) $(SANITIZE) $(DEFINES) -I. -o $@ $< $(PARTS:%=$(B)/san/%.o) \
-		-lcmocka $(LIBS)
+$(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o)
+	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -o $@ $< \
+		$(PARTS:%=$(B)/san/%.o) -lcmocka $(LIBS)
 
 # Postfix is started by root alone.
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
@@ -148,18 +138,18 @@ demo:
 
 # ---- measurements ---------------------------------------------------------
 
-# The same program with its libraries linked in is one of the references.
 bench: all
 	tests/install bench lab
-	$(MAKE) LINK=direct B=$(B)/direct $(B)/direct/swiftdrop
 	$(MAKE) $(B)/put $(B)/greet
 	bench/run $(B)
 
-$(B)/put: bench/put.c Makefile | $(B)
+$(B)/put: bench/put.c Makefile
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) $(WARN) -o $@ $< \
 		$(LDHARDEN) $(LDFLAGS) $(shell $(PKG_CONFIG) --libs libcurl)
 
-$(B)/greet: bench/greet.c Makefile | $(B)
+$(B)/greet: bench/greet.c Makefile
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -static -o $@ $<
 
 # ---- fuzzing --------------------------------------------------------------
@@ -174,28 +164,30 @@ fuzz:
 			-artifact_prefix=$(B)/fuzz/$$f.found/ \
 			$(B)/fuzz/$$f.found tests/corpus/$${f#fuzz_}; done
 
-$(B)/fuzz/%.o: %.c $(HEADERS) Makefile | $(B)/fuzz
-	$(CLANG) $(SANITIZE) -fsanitize=fuzzer-no-link $(DEFINES) -c -o $@ $<
+$(B)/fuzz/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(SANITIZE) -fsanitize=fuzzer-no-link $(DEFINES) -MMD -MP \
+		-c -o $@ $<
 
-$(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o) $(HEADERS)
-	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -I. -o $@ $< \
+$(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o)
+	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -MMD -MP -o $@ $< \
 		$(PARTS:%=$(B)/fuzz/%.o) $(LIBS)
 
 # ---- lint -----------------------------------------------------------------
 
-LINT_C = $(SOURCES) lazy.c $(wildcard tests/*.c bench/*.c)
+LINT_C = $(SOURCES) $(wildcard tests/*.c bench/*.c)
 
 lint: lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
 	lint-headers lint-man
 
 lint-gcc:
 	@set -e; for f in $(sort $(LINT_C)); do \
-		$(CC) -O2 -Werror $(DEFINES) $(WARN) $(WARN_GCC) -I. \
+		$(CC) -O2 -Werror $(DEFINES) $(WARN) $(WARN_GCC) \
 			-c -o /dev/null $$f; done
 
 lint-clang:
 	@set -e; for f in $(sort $(LINT_C)); do \
-		$(CLANG) -O1 -Werror $(DEFINES) $(WARN) $(WARN_CLANG) -I. \
+		$(CLANG) -O1 -Werror $(DEFINES) $(WARN) $(WARN_CLANG) \
 			-c -o /dev/null $$f; done
 
 # Version 12 takes memory that is stored in an array's element for lost; leaks
@@ -208,15 +200,15 @@ lint-analyzer:
 lint-cppcheck:
 	cppcheck -q --std=c17 --enable=warning,style,performance,portability \
 		--suppress=missingIncludeSystem --suppress=variableScope \
-		--suppress=constParameter --inline-suppr --error-exitcode=1 -DVERSION='"$(VERSION)"' \
+		--suppress=constParameter --inline-suppr --error-exitcode=1 -DVERSION='"$(VERSION)"' -I. -Ilib \
 		$(sort $(SOURCES))
 
 lint-tidy:
 	$(MAKE) -s -j2 $(SOURCES:%=%.tidy)
 
 %.tidy: %
-	@clang-tidy --quiet $< -- $(DEFINES) -I. 2>/dev/null || \
-		{ clang-tidy --quiet $< -- $(DEFINES) -I.; exit 1; }
+	@clang-tidy --quiet $< -- $(DEFINES) 2>/dev/null || \
+		{ clang-tidy --quiet $< -- $(DEFINES); exit 1; }
 
 lint-format:
 	clang-format --dry-run -Werror $(sort $(SOURCES)) $(HEADERS)
@@ -227,7 +219,7 @@ lint-headers:
 	done
 
 lint-man:
-	@set -e; for m in swiftdrop.8 swiftdrop.ini.5; do \
+	@set -e; for m in $(wildcard doc/*.[158]); do \
 		test -z "$$(groff -mdoc -ww -z $$m 2>&1 | tee /dev/stderr)"; \
 		mandoc -Tlint -W warning $$m; done
 
@@ -248,9 +240,9 @@ install: all
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(man5dir) \
 		$(DESTDIR)$(man8dir) $(DESTDIR)$(docdir)
 	$(INSTALL) -m 755 swiftdrop $(DESTDIR)$(sbindir)/swiftdrop
-	$(INSTALL) -m 644 swiftdrop.8 $(DESTDIR)$(man8dir)/swiftdrop.8
-	$(INSTALL) -m 644 swiftdrop.ini.5 $(DESTDIR)$(man5dir)/swiftdrop.ini.5
-	$(INSTALL) -m 644 README.md NEWS swiftdrop.ini.example \
+	$(INSTALL) -m 644 doc/swiftdrop.8 $(DESTDIR)$(man8dir)/swiftdrop.8
+	$(INSTALL) -m 644 doc/swiftdrop.ini.5 $(DESTDIR)$(man5dir)/swiftdrop.ini.5
+	$(INSTALL) -m 644 README.md NEWS doc/swiftdrop.ini.example \
 		$(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(docdir)/postfix
 	$(INSTALL) -m 644 postfix/* $(DESTDIR)$(docdir)/postfix
@@ -258,7 +250,7 @@ install: all
 		$(DESTDIR)$(sysusersdir) $(DESTDIR)$(docdir)/units
 	$(foreach u,$(UNIT_FILES),$(call install_unit,$(u),$(unitdir)))
 	$(call install_unit,hardened.conf,$(docdir)/units)
-	$(INSTALL) -m 644 units/swiftdrop.catalog $(DESTDIR)$(catalogdir)
+	$(INSTALL) -m 644 doc/swiftdrop.catalog $(DESTDIR)$(catalogdir)
 	$(INSTALL) -m 644 units/swiftdrop.sysusers \
 		$(DESTDIR)$(sysusersdir)/swiftdrop.conf
 	$(INSTALL) -m 644 units/README.md units/loopback.conf \
@@ -280,11 +272,20 @@ dist:
 clean:
 	rm -rf $(B) swiftdrop swiftdrop-$(VERSION).tar.gz
 
-# Objects are kept between runs.
+# Code without blank lines and comments, headers included.
+lines:
+	@for part in "filter *.[ch] lib/*.[ch]" "image image/*.[ch]"; do \
+		set -- $$part; name=$$1; shift; \
+		printf '%s %d\n' "$$name" "$$(cat "$$@" | \
+			$(CC) -fpreprocessed -dD -E -P -x c - 2>/dev/null | \
+			grep -c .)"; done
+
+# Objects are kept between runs; each knows the headers that it read.
 .SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 include image/image.mk
 
 .PHONY: all check check-deps unit san system fuzz bench demo install \
-	uninstall dist clean lint lint-gcc lint-clang lint-analyzer \
+	uninstall dist clean lines lint lint-gcc lint-clang lint-analyzer \
 	lint-cppcheck lint-tidy lint-format lint-headers lint-man

@@ -9,16 +9,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
 #include "config.h"
-#include "endpoint.h"
 #include "ini.h"
 #include "log.h"
-#include "route.h"
+#include "stream.h"
+#include "text.h"
 
 #include "banned.h"
 
@@ -26,29 +27,27 @@ enum {
 	FILE_MAX = 4 * 1024 * 1024, /* octets of a configuration file */
 	SECRET_MAX = 64 * 1024,     /* octets of a file that holds a secret */
 	PREFIX_MAX = 512,           /* leaves room in Swift's 1024 of a name */
-	CONTAINER_MAX = 256,        /* Swift's max_container_name_length */
-	KEYS_MAX = 48
+	CONTAINER_MAX = 256         /* Swift's max_container_name_length */
 };
 
-#define SECONDS_MAX         (366LL * 86400) /* no timer here needs more */
-#define OBJECT_MAX          5368709122LL    /* Swift's max_file_size */
-#define DELETE_AFTER_MAX    3155760000LL    /* a hundred years */
-#define MEMBER(type, field) offsetof(struct type, field)
+#define SECONDS_MAX      (366LL * 86400) /* no timer here needs more */
+#define OBJECT_MAX       5368709122LL    /* Swift's max_file_size */
+#define DELETE_AFTER_MAX 3155760000LL    /* a hundred years */
 
 enum key_type {
-	KEY_TEXT,
-	KEY_NUMBER,
-	KEY_BOOL,
-	KEY_URL,
-	KEY_CHOICE
+	TEXT,
+	NUMBER, /* from min to max */
+	BOOL,
+	URL,
+	CHOICE /* one of choices, words between blanks */
 };
 
 enum key_flag {
-	KEY_SECRET = 1 << 0,  /* has an X_file; printed as *** */
-	KEY_EMPTY = 1 << 1,   /* an empty value is a value */
-	KEY_LINES = 1 << 2,   /* may have line breaks */
-	KEY_OWN = 1 << 3,     /* is not inherited */
-	KEY_USERINFO = 1 << 4 /* a URL whose user part is printed as *** */
+	SECRET = 1 << 0,  /* has an X_file; printed as *** */
+	EMPTY = 1 << 1,   /* an empty value is a value */
+	LINES = 1 << 2,   /* may have line breaks */
+	OWN = 1 << 3,     /* is not inherited */
+	USERINFO = 1 << 4 /* a URL whose user part is printed as *** */
 };
 
 /* One row for each key; the same table reads, checks and prints. */
@@ -56,236 +55,157 @@ struct key {
 	const char *name;
 	enum key_type type;
 	size_t offset;        /* of its member */
-	const char *standard; /* default, NULL for none; KEY_CHOICE: see min */
-	int64_t min, max;     /* KEY_NUMBER */
-	const char *choices;  /* KEY_CHOICE: words between blanks */
+	const char *standard; /* default, NULL for none */
 	unsigned int flags;
+	int64_t min, max;
+	const char *choices;
+	const char *rival; /* a section's own one of the two counts */
 };
 
 /* clang-format off */
-#define S(field) MEMBER(smtp_config, field)
+#define S(field) offsetof(struct smtp_config, field)
 static const struct key smtp_keys[] = {
-	{ "hostname", KEY_TEXT, S(hostname), NULL, 0, 0, NULL, 0 },
-	{ "origin", KEY_TEXT, S(origin), NULL, 0, 0, NULL, 0 },
-	{ "message_size_limit", KEY_NUMBER, S(message_size_limit), "52494336", 1, OBJECT_MAX, NULL, 0 },
-	{ "recipient_limit", KEY_NUMBER, S(recipient_limit), "1000", 1, 100000, NULL, 0 },
-	{ "recipient_delimiter", KEY_TEXT, S(recipient_delimiter), "+", 0, 0, NULL, KEY_EMPTY },
-	{ "unknown_recipient_code", KEY_NUMBER, S(unknown_recipient_code), "450", 450, 550, NULL, 0 },
-	{ "reinject", KEY_TEXT, S(reinject), NULL, 0, 0, NULL, 0 },
-	{ "allow_remote", KEY_BOOL, S(allow_remote), "no", 0, 0, NULL, 0 },
-	{ "timeout", KEY_NUMBER, S(timeout_s), "300", 1, SECONDS_MAX, NULL, 0 },
-	{ "session_limit", KEY_NUMBER, S(session_limit_s), "900", 1, SECONDS_MAX, NULL, 0 },
-	{ "deadline", KEY_NUMBER, S(deadline_s), "90", 1, SECONDS_MAX, NULL, 0 },
-	{ "spool_directory", KEY_TEXT, S(spool_directory), NULL, 0, 0, NULL, 0 },
-	{ "log", KEY_TEXT, S(log), "auto", 0, 0, NULL, 0 },
+	{ "hostname", TEXT, S(hostname), .standard = NULL },
+	{ "origin", TEXT, S(origin), .standard = NULL },
+	{ "message_size_limit", NUMBER, S(message_size_limit), .standard = "52494336", .min = 1, .max = OBJECT_MAX },
+	{ "recipient_limit", NUMBER, S(recipient_limit), .standard = "1000", .min = 1, .max = 100000 },
+	{ "recipient_delimiter", TEXT, S(recipient_delimiter), .standard = "+", .flags = EMPTY },
+	{ "unknown_recipient_code", NUMBER, S(unknown_recipient_code), .standard = "450", .min = 450, .max = 550 },
+	{ "reinject", TEXT, S(reinject), .standard = NULL },
+	{ "allow_remote", BOOL, S(allow_remote), .standard = "no" },
+	{ "timeout", NUMBER, S(timeout_s), .standard = "300", .min = 1, .max = SECONDS_MAX },
+	{ "session_limit", NUMBER, S(session_limit_s), .standard = "900", .min = 1, .max = SECONDS_MAX },
+	{ "deadline", NUMBER, S(deadline_s), .standard = "90", .min = 1, .max = SECONDS_MAX },
+	{ "spool_directory", TEXT, S(spool_directory), .standard = NULL },
+	{ "log", TEXT, S(log), .standard = "auto" },
+	{ .name = NULL }
 };
-#undef S
-#define A(field) MEMBER(account, field)
+#define A(field) offsetof(struct account, field)
 static const struct key account_keys[] = {
-	{ "recipients", KEY_TEXT, A(recipients), NULL, 0, 0, NULL, KEY_LINES | KEY_OWN },
-	{ "container", KEY_TEXT, A(container), NULL, 0, 0, NULL, 0 },
-	{ "prefix", KEY_TEXT, A(prefix), "cur/", 0, 0, NULL, KEY_EMPTY },
-	{ "auth_version", KEY_CHOICE, A(auth_version_text), "3", 0, 0, "3 3.0 1 1.0 tempurl", 0 },
-	{ "authurl", KEY_URL, A(authurl), NULL, 0, 0, NULL, KEY_USERINFO },
-	{ "user", KEY_TEXT, A(user), NULL, 0, 0, NULL, 0 },
-	{ "key", KEY_TEXT, A(key), NULL, 0, 0, NULL, KEY_SECRET },
-	{ "tenant_name", KEY_TEXT, A(tenant_name), NULL, 0, 0, NULL, 0 },
-	{ "os_options_project_name", KEY_TEXT, A(project_name), NULL, 0, 0, NULL, 0 },
-	{ "os_options_project_id", KEY_TEXT, A(project_id), NULL, 0, 0, NULL, 0 },
-	{ "os_options_project_domain_name", KEY_TEXT, A(project_domain_name), NULL, 0, 0, NULL, 0 },
-	{ "os_options_project_domain_id", KEY_TEXT, A(project_domain_id), NULL, 0, 0, NULL, 0 },
-	{ "os_options_user_domain_name", KEY_TEXT, A(user_domain_name), NULL, 0, 0, NULL, 0 },
-	{ "os_options_user_domain_id", KEY_TEXT, A(user_domain_id), NULL, 0, 0, NULL, 0 },
-	{ "os_options_user_id", KEY_TEXT, A(user_id), NULL, 0, 0, NULL, 0 },
-	{ "os_options_tenant_name", KEY_TEXT, A(tenant_name_option), NULL, 0, 0, NULL, 0 },
-	{ "os_options_tenant_id", KEY_TEXT, A(tenant_id), NULL, 0, 0, NULL, 0 },
-	{ "os_options_region_name", KEY_TEXT, A(region_name), NULL, 0, 0, NULL, 0 },
-	{ "os_options_endpoint_type", KEY_CHOICE, A(endpoint_type), "public", 0, 0, "public publicURL internal internalURL admin adminURL", 0 },
-	{ "os_options_service_type", KEY_TEXT, A(service_type), "object-store", 0, 0, NULL, 0 },
-	{ "os_options_object_storage_url", KEY_URL, A(object_storage_url), NULL, 0, 0, NULL, KEY_USERINFO },
-	{ "os_options_application_credential_id", KEY_TEXT, A(application_credential_id), NULL, 0, 0, NULL, 0 },
-	{ "os_options_application_credential_secret", KEY_TEXT, A(application_credential_secret), NULL, 0, 0, NULL, KEY_SECRET },
-	{ "storage_url", KEY_URL, A(storage_url), NULL, 0, 0, NULL, KEY_USERINFO },
-	{ "temp_url_key", KEY_TEXT, A(temp_url_key), NULL, 0, 0, NULL, KEY_SECRET },
-	{ "temp_url_digest", KEY_CHOICE, A(temp_url_digest), "sha256", 0, 0, "sha1 sha256 sha512", 0 },
-	{ "temp_url_query", KEY_TEXT, A(temp_url_query), NULL, 0, 0, NULL, KEY_SECRET },
-	{ "cacert", KEY_TEXT, A(cacert), "/etc/ssl/certs", 0, 0, NULL, 0 },
-	{ "insecure", KEY_BOOL, A(insecure), "no", 0, 0, NULL, 0 },
-	{ "cert", KEY_TEXT, A(cert), NULL, 0, 0, NULL, 0 },
-	{ "cert_key", KEY_TEXT, A(cert_key), NULL, 0, 0, NULL, 0 },
-	{ "proxy", KEY_TEXT, A(proxy), NULL, 0, 0, NULL, KEY_USERINFO },
-	{ "timeout", KEY_NUMBER, A(timeout_s), "60", 1, SECONDS_MAX, NULL, 0 },
-	{ "retries", KEY_NUMBER, A(retries), "2", 0, 100, NULL, 0 },
-	{ "content_type", KEY_TEXT, A(content_type), "message/rfc822", 0, 0, NULL, 0 },
-	{ "delete_after", KEY_NUMBER, A(delete_after_s), NULL, 1, DELETE_AFTER_MAX, NULL, 0 },
-	{ "metadata", KEY_BOOL, A(metadata), "yes", 0, 0, NULL, 0 },
+	{ "recipients", TEXT, A(recipients), .flags = LINES | OWN },
+	{ "container", TEXT, A(container), .standard = NULL },
+	{ "prefix", TEXT, A(prefix), .standard = "cur/", .flags = EMPTY },
+	{ "auth_version", CHOICE, A(auth_version_text), .standard = "3", .choices = "3 3.0 1 1.0 tempurl" },
+	{ "authurl", URL, A(authurl), .flags = USERINFO },
+	{ "user", TEXT, A(user), .standard = NULL },
+	{ "key", TEXT, A(key), .flags = SECRET },
+	{ "tenant_name", TEXT, A(tenant_name), .standard = NULL },
+	{ "os_options_project_name", TEXT, A(project_name), .standard = NULL },
+	{ "os_options_project_id", TEXT, A(project_id), .standard = NULL },
+	{ "os_options_project_domain_name", TEXT, A(project_domain_name), .standard = NULL },
+	{ "os_options_project_domain_id", TEXT, A(project_domain_id), .standard = NULL },
+	{ "os_options_user_domain_name", TEXT, A(user_domain_name), .standard = NULL },
+	{ "os_options_user_domain_id", TEXT, A(user_domain_id), .standard = NULL },
+	{ "os_options_user_id", TEXT, A(user_id), .standard = NULL },
+	{ "os_options_tenant_name", TEXT, A(tenant_name_option), .standard = NULL },
+	{ "os_options_tenant_id", TEXT, A(tenant_id), .standard = NULL },
+	{ "os_options_region_name", TEXT, A(region_name), .standard = NULL },
+	{ "os_options_endpoint_type", CHOICE, A(endpoint_type), .standard = "public", .choices = "public publicURL internal internalURL admin adminURL" },
+	{ "os_options_service_type", TEXT, A(service_type), .standard = "object-store" },
+	{ "os_options_object_storage_url", URL, A(object_storage_url), .flags = USERINFO },
+	{ "os_options_application_credential_id", TEXT, A(application_credential_id), .standard = NULL },
+	{ "os_options_application_credential_secret", TEXT, A(application_credential_secret), .flags = SECRET },
+	{ "storage_url", URL, A(storage_url), .flags = USERINFO },
+	{ "temp_url_key", TEXT, A(temp_url_key), .flags = SECRET, .rival = "temp_url_query" },
+	{ "temp_url_digest", CHOICE, A(temp_url_digest), .standard = "sha256", .choices = "sha1 sha256 sha512" },
+	{ "temp_url_query", TEXT, A(temp_url_query), .flags = SECRET, .rival = "temp_url_key" },
+	{ "cacert", TEXT, A(http.cacert), .standard = "/etc/ssl/certs" },
+	{ "insecure", BOOL, A(http.insecure), .standard = "no" },
+	{ "cert", TEXT, A(http.cert), .standard = NULL },
+	{ "cert_key", TEXT, A(http.cert_key), .standard = NULL },
+	{ "proxy", TEXT, A(http.proxy), .flags = USERINFO },
+	{ "timeout", NUMBER, A(http.timeout_s), .standard = "60", .min = 1, .max = SECONDS_MAX },
+	{ "retries", NUMBER, A(retries), .standard = "2", .min = 0, .max = 100 },
+	{ "content_type", TEXT, A(content_type), .standard = "message/rfc822" },
+	{ "delete_after", NUMBER, A(delete_after_s), .min = 1, .max = DELETE_AFTER_MAX },
+	{ "metadata", BOOL, A(metadata), .standard = "yes" },
+	{ .name = NULL }
 };
-#undef A
 /* clang-format on */
 
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
-_Static_assert(COUNT(account_keys) <= KEYS_MAX, "KEYS_MAX is too small");
+/* The member of a structure that a key's table describes. */
+#define MEMBER(type, target, key)                                              \
+	(*(type *)(void *)((char *)(uintptr_t)(target) + (key)->offset))
 
-/* A key as somebody wrote it. */
+/* A key as somebody wrote it; text is borrowed. */
 struct setting {
-	const char *value;    /* borrowed; "" where it stood alone */
-	const char *variable; /* borrowed; of the environment, or NULL */
+	const char *section;
+	const struct key *key;
+	const char *value;    /* "" where the key stood alone */
+	const char *variable; /* of the environment, or NULL */
 	unsigned int line;    /* of the file */
-	bool set;
-	bool is_file; /* written as X_file: the value is a path */
-};
-
-/* A section as somebody wrote it. */
-struct section {
-	char *name; /* owned */
-	struct setting settings[KEYS_MAX];
+	bool is_file;         /* written as X_file: the value is a path */
 };
 
 struct loader {
 	struct config *config;    /* borrowed */
-	const char *path;         /* borrowed */
-	struct buf *error;        /* borrowed */
-	struct buf text;          /* owned; of the file */
-	struct ini ini;           /* owned */
-	struct section *sections; /* owned; [SMTP] and [DEFAULT] come first */
+	const char *path;         /* borrowed; NULL for no file */
+	char *const *environment; /* borrowed */
+	struct buf *faults;       /* borrowed */
+	const char **sections;    /* owned; in their order, [SMTP] too */
 	size_t nsections;
-	size_t default_at; /* how many others come before [DEFAULT] */
+	struct setting *settings; /* owned */
+	size_t nsettings;
 	bool has_file;
 	bool has_variables;
 	bool readable_by_others;
 	bool has_secret; /* the file itself holds one */
 };
 
-enum {
-	SECTION_SMTP,
-	SECTION_DEFAULT,
-	SECTION_FIRST
-};
-
-static int load(struct loader *l);
-static int read_file(struct loader *l);
-static int slurp(const char *path, size_t max, struct buf *text,
-    struct stat *st);
-static int take_file(struct loader *l);
-static int take_entry(struct loader *l, const struct ini_entry *entry);
-static int take_environment(struct loader *l);
-static int take_variable(struct loader *l, const char *variable);
-static bool is_ours(const char *variable);
-static int compare_text(const void *a, const void *b);
-static struct section *find_section(struct loader *l, const char *name,
-    size_t len);
-static struct section *add_section(struct loader *l, const char *name,
-    size_t len);
-static const struct key *find_key(const struct loader *l,
-    const struct section *s, const char *name, bool *is_file);
-static const struct key *keys_of(const struct loader *l,
-    const struct section *s, size_t *n);
-static int put(struct loader *l, struct section *s, const char *name,
-    const struct setting *value);
-static int fault(struct loader *l, const struct section *s, const char *key,
-    const struct setting *where, const char *reason);
-static int warn_unknown(struct loader *l, const struct section *s,
-    const char *name, const struct setting *where_set);
-static void warn(struct loader *l, const char *subject, const char *reason);
-static int resolve(struct loader *l, const struct section *s, void *target);
-static const struct setting *effective(const struct loader *l,
-    const struct section *s, size_t i);
-static int convert(struct loader *l, const struct section *s,
-    const struct key *key, const struct setting *setting, void *target);
-static const char *convert_text(const struct key *key, const char *value,
-    char *member);
-static const char *check_text(const struct key *key, const char *value);
-static const char *check_url(const char *value);
-static const char *convert_number(const struct key *key, const char *value,
-    int64_t *number);
-static const char *convert_bool(const char *value, bool *flag);
-static int read_secret(struct loader *l, const struct section *s,
-    const struct key *key, const struct setting *setting, struct buf *secret);
-static int secret_fault(struct loader *l, const struct section *s,
-    const struct key *key, const struct setting *setting,
-    const struct buf *path);
-static int finish_smtp(struct loader *l);
-static const struct setting *own_setting(const struct loader *l,
-    const struct section *s, const char *name);
-static int finish_accounts(struct loader *l);
-static int finish_account(struct loader *l, const struct section *s);
-static bool has_recipients(const struct loader *l, const struct section *s);
-static void settle_inherited(const struct loader *l, const struct section *s,
-    struct account *a);
-static void wipe_text(char **text);
-static int check_account(struct loader *l, const struct section *s,
-    struct account *a);
-static int take_claims(struct loader *l, const struct section *s,
-    size_t account);
-static const struct setting *set_at(const struct loader *l,
-    const struct section *s, const char *name);
-static const char *missing_key(const struct account *a);
-static int default_text(char **member, const char *value);
-static void free_keys(const struct key *keys, size_t n, void *target);
-static int print_keys(const struct key *keys, size_t n, const void *target,
-    const void *inherited, struct buf *out);
-static bool is_set(const struct key *key, const void *target);
-static int print_key(const struct key *key, const void *target,
-    struct buf *out);
-static int print_text(const struct key *key, const char *text, struct buf *out);
-
-int
-config_load(struct config *c, const char *path, struct buf *error)
+/*
+ * Where a fault is: a file's line, its section and key, or a variable; what
+ * stands nowhere is asked for in the form that the rest has.
+ */
+static void
+add_place(const struct loader *l, const char *section, const char *key,
+    const struct setting *where, struct buf *out)
 {
-	struct loader l = { .config = c, .path = path, .error = error };
-	size_t i;
-	int result;
+	const char *p;
 
-	*c = (struct config){ .accounts = NULL };
-	buf_init(&c->warnings, FILE_MAX);
-	buf_init(&l.text, FILE_MAX);
-	result = load(&l);
-	for (i = 0; i < l.nsections; i++)
-		free(l.sections[i].name);
-	free(l.sections);
-	ini_free(&l.ini);
-	buf_free(&l.text);
-	return result;
-}
-
-static int
-load(struct loader *l)
-{
-	if (add_section(l, "SMTP", 4) == NULL ||
-	    add_section(l, "DEFAULT", 7) == NULL)
-		return fault(l, NULL, NULL, NULL, strerror(errno));
-	if (read_file(l) == -1 || take_file(l) == -1 ||
-	    take_environment(l) == -1)
-		return -1;
-	if (!l->has_file && !l->has_variables)
-		return fault(l, NULL, NULL, NULL, strerror(ENOENT));
-	if (l->has_secret && l->readable_by_others)
-		warn(l, l->path, "holds a secret and is readable by others");
-	if (resolve(l, &l->sections[SECTION_SMTP], &l->config->smtp) == -1 ||
-	    finish_smtp(l) == -1)
-		return -1;
-	return finish_accounts(l);
-}
-
-static int
-read_file(struct loader *l)
-{
-	struct stat st;
-
-	if (slurp(l->path, FILE_MAX, &l->text, &st) == -1) {
-		if (errno == ENOENT)
-			return 0;
-		return fault(l, NULL, NULL, NULL,
-		    errno == EMSGSIZE ? "is too large" : strerror(errno));
+	if (where != NULL && where->variable != NULL) {
+		buf_addf(out, "%s: ", where->variable);
+		return;
 	}
-	l->has_file = true;
-	l->readable_by_others = (st.st_mode & S_IROTH) != 0;
-	return 0;
+	if (l->has_file || section == NULL) {
+		buf_adds(out, l->path == NULL ? "environment" : l->path);
+		if (where != NULL && where->line != 0)
+			buf_addf(out, ":%u", where->line);
+		buf_adds(out, ": ");
+		if (section != NULL)
+			buf_addf(out, "[%s] ", section);
+		if (key != NULL)
+			buf_addf(out, "%s: ", key);
+		return;
+	}
+	buf_addf(out, "SWIFTDROP_%s", section);
+	for (p = key == NULL ? "" : key; *p != '\0'; p++)
+		buf_addf(out, "%s%c", p == key ? "_" : "", ascii_upper(*p));
+	buf_adds(out, ": ");
 }
 
-/* Reads a whole file; -1 with errno, EMSGSIZE when it passes max octets. */
+static void
+fault(struct loader *l, const char *section, const char *key,
+    const struct setting *where, const char *reason)
+{
+	add_place(l, section, key, where, l->faults);
+	buf_addf(l->faults, "%s\n", reason);
+}
+
+static void
+no_memory(struct loader *l)
+{
+	fault(l, NULL, NULL, NULL, strerror(ENOMEM));
+}
+
+static void
+warn(struct loader *l, const char *subject, const char *reason)
+{
+	buf_addf(&l->config->warnings, "%s: %s\n", subject, reason);
+}
+
+/* Reads a whole file; -1 with errno, EMSGSIZE when it is too large. */
 static int
-slurp(const char *path, size_t max, struct buf *text, struct stat *st)
+slurp(const char *path, struct buf *text, struct stat *st)
 {
 	char chunk[1024];
 	ssize_t n;
@@ -294,100 +214,276 @@ slurp(const char *path, size_t max, struct buf *text, struct stat *st)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd == -1)
 		return -1;
-	text->max = max;
 	n = fstat(fd, st);
-	while (n != -1) {
+	while (n != -1 && text->error == 0) {
 		n = read(fd, chunk, sizeof(chunk));
 		if (n == 0)
 			break;
-		if (n > 0 && buf_add(text, chunk, (size_t)n) == -1)
-			n = -1;
-		else if (n == -1 && errno == EINTR)
-			n = 0;
+		if (n > 0)
+			buf_add(text, chunk, (size_t)n);
 	}
-	saved = errno;
+	saved = n == -1 ? errno : text->error;
 	explicit_bzero(chunk, sizeof(chunk));
 	(void)close(fd);
 	errno = saved;
-	return n == -1 ? -1 : 0;
+	return saved == 0 || n == 0 ? 0 : -1;
 }
 
-static int
+static const struct key *
+keys_of(const char *section)
+{
+	return strcmp(section, "SMTP") == 0 ? smtp_keys : account_keys;
+}
+
+static const struct key *
+key_named(const char *section, const char *name)
+{
+	const struct key *key;
+
+	for (key = keys_of(section); strcmp(key->name, name) != 0; key++)
+		;
+	return key;
+}
+
+/* Where a section itself sets a key, or NULL. */
+static struct setting *
+own_setting(const struct loader *l, const char *section, const struct key *key)
+{
+	size_t i;
+
+	for (i = 0; i < l->nsettings; i++)
+		if (l->settings[i].key == key &&
+		    strcmp(l->settings[i].section, section) == 0)
+			return &l->settings[i];
+	return NULL;
+}
+
+/* The section's own setting, or the one it inherits, or NULL. */
+static const struct setting *
+effective(const struct loader *l, const char *section, const struct key *key)
+{
+	const struct setting *own;
+
+	own = own_setting(l, section, key);
+	if (own != NULL || keys_of(section) == smtp_keys ||
+	    (key->flags & OWN) != 0)
+		return own;
+	/* A section's own choice between two keys beats what it inherits. */
+	own = key->rival == NULL
+		  ? NULL
+		  : own_setting(l, section, key_named(section, key->rival));
+	if (own != NULL && *own->value != '\0')
+		return NULL;
+	return own_setting(l, "DEFAULT", key);
+}
+
+static void
+fault_of(struct loader *l, const char *section, const char *name,
+    const char *reason)
+{
+	fault(l, section, name, effective(l, section, key_named(section, name)),
+	    reason);
+}
+
+static bool
+add_section(struct loader *l, const char *name)
+{
+	const char **sections;
+	size_t i;
+
+	for (i = 0; i < l->nsections; i++)
+		if (strcmp(l->sections[i], name) == 0)
+			return true;
+	sections =
+	    reallocarray(l->sections, l->nsections + 1, sizeof(*sections));
+	if (sections == NULL)
+		return false;
+	l->sections = sections;
+	sections[l->nsections++] = name;
+	return true;
+}
+
+/* The key that a name means, also as X_file; its table ends without a name. */
+static const struct key *
+find_key(const char *section, const char *name, bool *is_file)
+{
+	const struct key *key;
+	size_t len;
+
+	for (key = keys_of(section); key->name != NULL; key++) {
+		len = strlen(key->name);
+		if (strncmp(key->name, name, len) != 0)
+			continue;
+		*is_file = (key->flags & SECRET) != 0 &&
+			   strcmp(name + len, "_file") == 0;
+		if (name[len] == '\0' || *is_file)
+			break;
+	}
+	return key;
+}
+
+/* Says that nobody knows the key; swiftclient may know more than we do. */
+static void
+unknown_key(struct loader *l, const struct setting *where, const char *name)
+{
+	bool is_option = strncmp(name, "os_options_", 11) == 0 &&
+			 keys_of(where->section) == account_keys;
+	struct buf *out = is_option ? &l->config->warnings : l->faults;
+
+	add_place(l, where->section, name, where, out);
+	if (where->variable != NULL)
+		buf_addf(out, "is read as \"%s\" of [%s]: ", name,
+		    where->section);
+	buf_adds(out,
+	    is_option ? "unknown option, not used\n" : "unknown key\n");
+}
+
+/* Whether two settings of one key contradict each other; says so. */
+static bool
+is_twice(struct loader *l, const struct setting *old, const struct setting *new,
+    const char *name)
+{
+	const char *reason;
+
+	if (old->variable == NULL && new->variable != NULL)
+		return false;
+	/* An empty variable is no second form. */
+	if (new->variable != NULL && old->is_file != new->is_file &&
+	    (*old->value == '\0' || *new->value == '\0'))
+		return false;
+	if (new->variable != NULL)
+		reason = "is given twice in the environment; keep one of them";
+	else if (old->is_file != new->is_file)
+		reason = "stands beside its other form, with and without "
+			 "_file; keep one of them";
+	else
+		reason = "duplicate key";
+	fault(l, new->section, name, new, reason);
+	return true;
+}
+
+/* Notes what was written. */
+static void
+put(struct loader *l, struct setting new, const char *name)
+{
+	struct setting *settings, *old;
+
+	new.key = find_key(new.section, name, &new.is_file);
+	if (new.key->name == NULL) {
+		unknown_key(l, &new, name);
+		return;
+	}
+	if ((new.key->flags &SECRET) != 0 &&
+	    !new.is_file &&new.variable == NULL &&*new.value != '\0')
+		l->has_secret = true;
+	old = own_setting(l, new.section, new.key);
+	if (old != NULL) {
+		if (!is_twice(l, old, &new, name) &&
+		    (old->variable == NULL || *new.value != '\0'))
+			*old = new;
+		return;
+	}
+	settings =
+	    reallocarray(l->settings, l->nsettings + 1, sizeof(*settings));
+	if (settings == NULL) {
+		no_memory(l);
+		return;
+	}
+	l->settings = settings;
+	settings[l->nsettings++] = new;
+}
+
+static void
+take_section(void *context, const char *section, unsigned int line)
+{
+	struct setting where = { .line = line };
+	struct loader *l = context;
+	size_t n = l->nsections;
+
+	if (text_has_control(section))
+		fault(l, NULL, NULL, &where,
+		    "control character in a section's name");
+	else if (!add_section(l, section))
+		no_memory(l);
+	else if (l->nsections == n)
+		fault(l, section, NULL, &where, "duplicate section");
+}
+
+static void
+take_entry(void *context, const char *section, const char *key,
+    const char *value, unsigned int line)
+{
+	struct setting where = { .section = section,
+		.value = value == NULL ? "" : value,
+		.line = line };
+
+	put(context, where, key);
+}
+
+static void
+take_fault(void *context, const char *reason, unsigned int line)
+{
+	struct setting where = { .line = line };
+
+	fault(context, NULL, NULL, &where, reason);
+}
+
+/* Whether there is a file, or none is needed. */
+static bool
 take_file(struct loader *l)
 {
-	struct setting where = { .set = true };
-	struct buf reason;
-	size_t i;
-	int result;
+	const struct ini_reader reader = { take_section, take_entry, take_fault,
+		l };
+	struct buf *text = &l->config->text;
+	struct stat st;
 
-	buf_init(&reason, 1024);
-	result = ini_parse(&l->ini, buf_text(&l->text), l->text.len, &reason);
-	where.line = l->ini.error_line;
-	if (result == -1)
-		(void)fault(l, NULL, NULL, &where, buf_text(&reason));
-	buf_free(&reason);
-	for (i = 0; result == 0 && i < l->ini.nsections; i++) {
-		where.line = l->ini.sections[i].line;
-		if (strcmp(l->ini.sections[i].name, "DEFAULT") == 0)
-			l->default_at = l->nsections - SECTION_FIRST;
-		if (text_has_control(l->ini.sections[i].name))
-			result = fault(l, NULL, NULL, &where,
-			    "control character in a section's name");
-		else if (find_section(l, l->ini.sections[i].name,
-			     strlen(l->ini.sections[i].name)) == NULL)
-			result = fault(l, NULL, NULL, &where, strerror(errno));
+	if (l->path == NULL)
+		return true;
+	if (slurp(l->path, text, &st) == -1) {
+		if (errno == ENOENT)
+			return true;
+		l->has_file = true;
+		fault(l, NULL, NULL, NULL,
+		    errno == EMSGSIZE ? "is too large" : strerror(errno));
+		return false;
 	}
-	for (i = 0; result == 0 && i < l->ini.nentries; i++)
-		result = take_entry(l, &l->ini.entries[i]);
-	return result;
-}
-
-static int
-take_entry(struct loader *l, const struct ini_entry *entry)
-{
-	struct setting setting = { .set = true, .line = entry->line };
-	const char *name;
-
-	name = l->ini.sections[entry->section].name;
-	setting.value = entry->value == NULL ? "" : entry->value;
-	return put(l, find_section(l, name, strlen(name)), entry->key,
-	    &setting);
-}
-
-/* In the order of their names, so that nothing depends on environ(7)'s. */
-static int
-take_environment(struct loader *l)
-{
-	const char **variables;
-	size_t i, n;
-	int result;
-
-	for (n = 0; environ != NULL && environ[n] != NULL; n++)
-		;
-	variables = calloc(n + 1, sizeof(*variables));
-	if (variables == NULL)
-		return fault(l, NULL, NULL, NULL, strerror(errno));
-	for (i = 0, n = 0; environ != NULL && environ[i] != NULL; i++)
-		if (is_ours(environ[i]))
-			variables[n++] = environ[i];
-	qsort(variables, n, sizeof(*variables), compare_text);
-	result = 0;
-	for (i = 0; result == 0 && i < n; i++)
-		result = take_variable(l, variables[i]);
-	free(variables);
-	return result;
+	l->has_file = true;
+	l->readable_by_others = (st.st_mode & S_IROTH) != 0;
+	ini_parse(text, &reader);
+	return true;
 }
 
 /*
- * Kubernetes makes up SWIFTDROP_SERVICE_HOST, SWIFTDROP_PORT_25_TCP and the
- * like for a service of that name; they are not meant for us.
+ * Kubernetes and Docker make up variables for a service of our name, or of one
+ * that begins with it; they are not meant for us, and none of them is a key.
  */
-static bool
-is_ours(const char *variable)
+#define MADE_UP                                                                \
+	"^SWIFTDROP_(([^=]*_)?(SERVICE_HOST|SERVICE_PORT(_[^=]+)?|PORT("       \
+	"_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)|NAME|ENV_[^=]*)="
+
+/* The variables that are ours, each twice, sorted; NULL without memory. */
+static char **
+copy_variables(const struct loader *l)
 {
-	return strncmp(variable, "SWIFTDROP_", 10) == 0 &&
-	       strncmp(variable, "SWIFTDROP_SERVICE_", 18) != 0 &&
-	       strncmp(variable, "SWIFTDROP_PORT", 14) != 0;
+	regex_t made_up;
+	char **copies;
+	size_t i, n;
+
+	n = 0;
+	for (i = 0; l->environment != NULL && l->environment[i] != NULL; i++)
+		n += strncmp(l->environment[i], "SWIFTDROP_", 10) == 0 ? 1 : 0;
+	copies = calloc(2 * n + 1, sizeof(*copies));
+	if (n == 0 || copies == NULL ||
+	    regcomp(&made_up, MADE_UP, REG_EXTENDED | REG_NOSUB) != 0)
+		return copies;
+	for (i = 0, n = 0; l->environment[i] != NULL; i++)
+		if (strncmp(l->environment[i], "SWIFTDROP_", 10) == 0 &&
+		    regexec(&made_up, l->environment[i], 0, NULL, 0) != 0 &&
+		    ((copies[n++] = strdup(l->environment[i])) == NULL ||
+			(copies[n++] = strdup(l->environment[i])) == NULL))
+			break;
+	regfree(&made_up);
+	return copies;
 }
 
 static int
@@ -396,296 +492,132 @@ compare_text(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* SWIFTDROP_<SECTION>_<OPTION>=value */
-static int
-take_variable(struct loader *l, const char *variable)
-{
-	struct setting setting = { .set = true, .variable = variable };
-	struct section *s;
-	const char *name, *option;
-	char upper[256], lower[256];
-	size_t i, len;
-
-	name = variable + strlen("SWIFTDROP_");
-	len = strcspn(name, "_=");
-	option = name + len + 1;
-	if (len == 0 || len >= sizeof(upper) || name[len] != '_' ||
-	    *option == '=' || strcspn(option, "=") >= sizeof(lower)) {
-		warn(l, variable,
-		    "names no option, write "
-		    "SWIFTDROP_<SECTION>_<OPTION>");
-		return 0;
-	}
-	for (i = 0; i < len; i++)
-		upper[i] = name[i] >= 'a' && name[i] <= 'z'
-			       ? (char)(name[i] - 'a' + 'A')
-			       : name[i];
-	s = find_section(l, upper, len);
-	len = strcspn(option, "=");
-	for (i = 0; i < len; i++)
-		lower[i] = ascii_lower(option[i]);
-	lower[len] = '\0';
-	setting.value = option + len + (option[len] == '=' ? 1 : 0);
-	if (s == NULL)
-		return fault(l, NULL, NULL, &setting, strerror(errno));
-	if (text_has_control(s->name) ||
-	    !utf8_is_valid(setting.value, strlen(setting.value)))
-		return fault(l, s, lower, &setting, "is not text in UTF-8");
-	l->has_variables = true;
-	return put(l, s, lower, &setting);
-}
-
-/* Finds or makes a section; NULL with errno ENOMEM. */
-static struct section *
-find_section(struct loader *l, const char *name, size_t len)
-{
-	size_t i;
-
-	for (i = 0; i < l->nsections; i++)
-		if (strlen(l->sections[i].name) == len &&
-		    memcmp(l->sections[i].name, name, len) == 0)
-			return &l->sections[i];
-	return add_section(l, name, len);
-}
-
-static struct section *
-add_section(struct loader *l, const char *name, size_t len)
-{
-	struct section *sections;
-
-	sections =
-	    reallocarray(l->sections, l->nsections + 1, sizeof(l->sections[0]));
-	if (sections == NULL)
-		return NULL;
-	l->sections = sections;
-	sections[l->nsections] = (struct section){ .name = strndup(name, len) };
-	if (sections[l->nsections].name == NULL)
-		return NULL;
-	return &sections[l->nsections++];
-}
-
-static const struct key *
-keys_of(const struct loader *l, const struct section *s, size_t *n)
-{
-	if (s == &l->sections[SECTION_SMTP]) {
-		*n = COUNT(smtp_keys);
-		return smtp_keys;
-	}
-	*n = COUNT(account_keys);
-	return account_keys;
-}
-
-/* Finds the row of a key, or of X for the name "X_file" of a secret. */
-static const struct key *
-find_key(const struct loader *l, const struct section *s, const char *name,
-    bool *is_file)
-{
-	const struct key *keys;
-	size_t i, len, n;
-
-	keys = keys_of(l, s, &n);
-	for (i = 0; i < n; i++) {
-		len = strlen(keys[i].name);
-		if (strncmp(keys[i].name, name, len) != 0)
-			continue;
-		*is_file = (keys[i].flags & KEY_SECRET) != 0 &&
-			   strcmp(name + len, "_file") == 0;
-		if (name[len] == '\0' || *is_file)
-			return &keys[i];
-	}
-	return NULL;
-}
-
-/* Notes what was written; a variable replaces what the file says. */
-static int
-put(struct loader *l, struct section *s, const char *name,
-    const struct setting *value)
-{
-	const struct key *key;
-	struct setting *setting;
-	bool is_file;
-	size_t n;
-
-	key = find_key(l, s, name, &is_file);
-	if (key == NULL && strncmp(name, "os_options_", 11) == 0 &&
-	    s != &l->sections[SECTION_SMTP]) {
-		return warn_unknown(l, s, name, value);
-	}
-	if (key == NULL)
-		return fault(l, s, name, value, "unknown key");
-	setting = &s->settings[key - keys_of(l, s, &n)];
-	if (setting->set && setting->variable == NULL &&
-	    value->variable == NULL)
-		return fault(l, s, name, value,
-		    "stands beside its other form, with and without _file; "
-		    "keep one of them");
-	if (setting->set && setting->variable != NULL)
-		return fault(l, s, name, value,
-		    "is given twice in the environment; keep one of them");
-	*setting = *value;
-	setting->is_file = is_file;
-	if ((key->flags & KEY_SECRET) != 0 && !is_file &&
-	    value->variable == NULL && *value->value != '\0')
-		l->has_secret = true;
-	return 0;
-}
-
-/* Reports a fault; returns -1 for the caller to pass on. */
-static int
-fault(struct loader *l, const struct section *s, const char *key,
-    const struct setting *where, const char *reason)
-{
-	if (where != NULL && where->variable != NULL)
-		(void)buf_addf(l->error, "environment: %.*s",
-		    (int)strcspn(where->variable, "="), where->variable);
-	else if (where != NULL && where->line != 0)
-		(void)buf_addf(l->error, "%s:%u", l->path, where->line);
-	else if (l->has_file || s == NULL)
-		(void)buf_add_text(l->error, l->path);
-	else
-		(void)buf_add_text(l->error, "environment");
-	(void)buf_add_text(l->error, ": ");
-	if (s != NULL)
-		(void)buf_addf(l->error, "[%s] ", s->name);
-	if (key != NULL)
-		(void)buf_addf(l->error, "%s: ", key);
-	(void)buf_add_text(l->error, reason);
-	return -1;
-}
-
-/* swiftclient may know more of them than we do. */
-static int
-warn_unknown(struct loader *l, const struct section *s, const char *name,
-    const struct setting *where_set)
-{
-	struct buf *error, text;
-
-	buf_init(&text, 4096);
-	error = l->error;
-	l->error = &text;
-	(void)fault(l, s, name, where_set, "unknown option, not used");
-	l->error = error;
-	(void)buf_addf(&l->config->warnings, "%s\n", buf_text(&text));
-	buf_free(&text);
-	return 0;
-}
-
+/* SWIFTDROP_<SECTION>_<OPTION>=value, cut up in place. */
 static void
-warn(struct loader *l, const char *subject, const char *reason)
+take_variable(struct loader *l, char *variable, char *copy)
 {
-	/* Of a variable only the name: its value may be a secret. */
-	(void)buf_addf(&l->config->warnings, "%.*s: %s\n",
-	    (int)strcspn(subject, "="), subject, reason);
+	struct setting where = { .variable = copy };
+	char *name, *p, *value;
+
+	value = variable + strcspn(variable, "=");
+	copy[value - variable] = '\0';
+	if (*value != '\0')
+		*value++ = '\0';
+	where.section = variable + 10;
+	where.value = value;
+	l->has_variables = true;
+	name = strchr(where.section, '_');
+	if (name == NULL || name == where.section || name[1] == '\0') {
+		fault(l, NULL, NULL, &where,
+		    "names no option, write SWIFTDROP_<SECTION>_<OPTION>");
+		return;
+	}
+	*name++ = '\0';
+	for (p = variable + 10; *p != '\0'; p++)
+		*p = ascii_upper(*p);
+	for (p = name; *p != '\0'; p++)
+		*p = ascii_lower(*p);
+	if (text_has_control(where.section) ||
+	    !utf8_is_valid(copy, strlen(copy)) ||
+	    !utf8_is_valid(value, strlen(value)))
+		fault(l, NULL, NULL, &where, "is not text in UTF-8");
+	else if (!add_section(l, where.section))
+		no_memory(l);
+	else
+		put(l, where, name);
 }
 
-/* Turns the settings of a section into members of *target. */
-static int
-resolve(struct loader *l, const struct section *s, void *target)
+/* In the order of their names, so that nothing depends on environ(7)'s. */
+static void
+take_environment(struct loader *l)
 {
-	static const struct setting none = { .value = "" };
-	const struct setting *setting;
-	const struct key *keys;
+	char **copies;
 	size_t i, n;
 
-	keys = keys_of(l, s, &n);
-	for (i = 0; i < n; i++) {
-		setting = effective(l, s, i);
-		if (setting == NULL)
-			setting = &none;
-		if (convert(l, s, &keys[i], setting, target) == -1)
-			return -1;
+	copies = l->config->variables = copy_variables(l);
+	if (copies == NULL) {
+		no_memory(l);
+		return;
 	}
-	return 0;
+	for (n = 0; copies[n] != NULL; n++)
+		;
+	qsort(copies, n, sizeof(*copies), compare_text);
+	for (i = 0; i + 1 < n; i += 2)
+		take_variable(l, copies[i], copies[i + 1]);
+	/* Each twice: one is cut up, the other keeps the name for a fault. */
+	if (n % 2 != 0)
+		no_memory(l);
 }
 
-/* The section's own setting, or the one it inherits, or NULL. */
-static const struct setting *
-effective(const struct loader *l, const struct section *s, size_t i)
-{
-	const struct section *inherited;
-
-	inherited = &l->sections[SECTION_DEFAULT];
-	if (s->settings[i].set)
-		return &s->settings[i];
-	if (s == &l->sections[SECTION_SMTP] ||
-	    (account_keys[i].flags & KEY_OWN) != 0 ||
-	    !inherited->settings[i].set)
-		return NULL;
-	return &inherited->settings[i];
-}
-
-static int
-convert(struct loader *l, const struct section *s, const struct key *key,
-    const struct setting *setting, void *target)
-{
-	struct buf secret;
-	const char *reason, *value;
-	char *member;
-	int result;
-
-	buf_init(&secret, SECRET_MAX);
-	result = 0;
-	value = setting->value;
-	if (setting->is_file && *value != '\0') {
-		result = read_secret(l, s, key, setting, &secret);
-		value = buf_text(&secret);
-	}
-	/* Empty is the same as not set, but where it is a value. */
-	if (*value == '\0' && (!setting->set || (key->flags & KEY_EMPTY) == 0))
-		value = key->standard;
-	member = (char *)target + key->offset;
-	if (result == 0 && value != NULL) {
-		reason = convert_text(key, value, member);
-		if (reason != NULL)
-			result = fault(l, s, key->name, setting, reason);
-	}
-	buf_free(&secret);
-	return result;
-}
-
-/* Stores a value in its member; returns what is wrong with it, or NULL. */
+/* The value of a variable of the environment, NULL where not set or empty. */
 static const char *
-convert_text(const struct key *key, const char *value, char *member)
+variable_of(const struct loader *l, const char *name)
 {
-	const char *reason;
-	char *copy;
+	size_t i, len;
 
-	reason = check_text(key, value);
-	if (reason != NULL)
-		return reason;
-	if (key->type == KEY_NUMBER)
-		return convert_number(key, value, (int64_t *)(void *)member);
-	if (key->type == KEY_BOOL)
-		return convert_bool(value, (bool *)(void *)member);
-	copy = strdup(value);
-	if (copy == NULL)
-		return strerror(errno);
-	*(char **)(void *)member = copy;
+	len = strlen(name);
+	for (i = 0; l->environment != NULL && l->environment[i] != NULL; i++)
+		if (strncmp(l->environment[i], name, len) == 0 &&
+		    l->environment[i][len] == '=' &&
+		    l->environment[i][len + 1] != '\0')
+			return l->environment[i] + len + 1;
 	return NULL;
 }
 
+/* What is wrong with a secret's text, or NULL. */
 static const char *
-check_text(const struct key *key, const char *value)
+check_secret(struct buf *secret)
 {
-	const char *p;
-	size_t len;
+	const char *text = buf_text(secret);
 
-	for (p = value; *p != '\0'; p++)
-		if (((unsigned char)*p < ' ' || *p == 0x7f) &&
-		    !(*p == '\n' && (key->flags & KEY_LINES) != 0))
-			return *p == '\n' ? "must be a single line"
-					  : "control character in the value";
-	if (key->type == KEY_URL)
-		return check_url(value);
-	if (key->type != KEY_CHOICE)
-		return NULL;
-	len = strlen(value);
-	for (p = key->choices; *p != '\0'; p += strspn(p, " ")) {
-		if (strcspn(p, " ") == len && strncmp(p, value, len) == 0)
-			return NULL;
-		p += strcspn(p, " ");
+	if (secret->len > 0 && text[secret->len - 1] == '\n')
+		buf_cut(secret, secret->len - 1);
+	if (secret->len == 0)
+		return "is empty";
+	if (strncmp(text, "\357\273\277", 3) == 0)
+		return "begins with a byte order mark; save it without";
+	if (text[secret->len - 1] == '\r')
+		return "ends its line with CR LF; save it with LF";
+	if (strlen(text) != secret->len || text_has_control(text))
+		return "holds a control character";
+	return utf8_is_valid(text, secret->len) ? NULL : "is not text in UTF-8";
+}
+
+/* Reads an X_file; a relative path starts where the credentials are. */
+static const char *
+read_secret(struct loader *l, const struct setting *setting, struct buf *secret)
+{
+	BUF(path, PATH_MAX);
+	BUF(name, 256);
+	BUF(text, PATH_MAX + 256);
+	const char *folder, *reason, *slash;
+	struct stat st;
+
+	folder = variable_of(l, "CREDENTIALS_DIRECTORY");
+	slash = l->path == NULL ? NULL : strrchr(l->path, '/');
+	if (setting->value[0] != '/' && folder != NULL)
+		buf_addf(&path, "%s/", folder);
+	else if (setting->value[0] != '/' && slash != NULL)
+		buf_add(&path, l->path, (size_t)(slash - l->path) + 1);
+	buf_adds(&path, setting->value);
+	if (slurp(buf_text(&path), secret, &st) == -1) {
+		buf_adds(&text, "cannot read ");
+		reason = strerror(errno);
+	} else {
+		if ((st.st_mode & S_IROTH) != 0)
+			warn(l, buf_text(&path),
+			    "holds a secret and is readable by others");
+		reason = check_secret(secret);
+		if (reason == NULL)
+			return buf_text(secret);
 	}
-	return "is not one of the values that swiftdrop.ini(5) lists";
+	buf_addf(&text, "%s: %s",
+	    text_has_control(buf_text(&path)) ? "the file" : buf_text(&path),
+	    reason);
+	buf_addf(&name, "%s_file", setting->key->name);
+	fault(l, setting->section, buf_text(&name), setting, buf_text(&text));
+	/* No more to be said of the key. */
+	return "***";
 }
 
 /* What libcurl and the signature need; it is not for us to parse URLs. */
@@ -694,8 +626,7 @@ check_url(const char *value)
 {
 	const char *p;
 
-	if (strncasecmp(value, "http://", 7) != 0 &&
-	    strncasecmp(value, "https://", 8) != 0)
+	if (!text_begins(value, "http://") && !text_begins(value, "https://"))
 		return "must begin with http:// or https://";
 	p = strstr(value, "://") + 3;
 	if (*p == '\0' || *p == '/')
@@ -706,246 +637,318 @@ check_url(const char *value)
 }
 
 static const char *
-convert_number(const struct key *key, const char *value, int64_t *number)
+check_choice(const struct key *key, const char *value)
 {
 	const char *p;
+	size_t len;
 
-	*number = 0;
-	for (p = value; *p >= '0' && *p <= '9' && p - value < 18; p++)
-		*number = *number * 10 + (*p - '0');
-	if (*p != '\0' || p == value)
+	for (p = key->choices; *p != '\0'; p += len + strspn(p + len, " ")) {
+		len = strcspn(p, " ");
+		if (strlen(value) == len && strncmp(p, value, len) == 0)
+			return NULL;
+	}
+	return "is not one of the values that swiftdrop.ini(5) lists";
+}
+
+static const char *
+convert_number(const struct key *key, const char *value, int64_t *number)
+{
+	size_t len;
+
+	len = strlen(value);
+	if (len == 0 || len > 18 || strspn(value, "0123456789") != len)
 		return "must be a whole number";
-	if (*number < key->min || *number > key->max)
-		return "is out of range, see swiftdrop.ini(5)";
-	return NULL;
+	*number = strtoll(value, NULL, 10);
+	return *number < key->min || *number > key->max
+		   ? "is out of range, see swiftdrop.ini(5)"
+		   : NULL;
 }
 
 /* The words of configparser's getboolean(). */
 static const char *
 convert_bool(const char *value, bool *flag)
 {
-	static const struct {
-		const char *word;
-		bool flag;
-	} words[] = { { "yes", true }, { "true", true }, { "on", true },
-		{ "1", true }, { "no", false }, { "false", false },
-		{ "off", false }, { "0", false } };
+	static const char *const words[] = { "no", "yes", "false", "true",
+		"off", "on", "0", "1" };
 	size_t i;
 
 	for (i = 0; i < COUNT(words); i++) {
-		if (strcasecmp(value, words[i].word) == 0) {
-			*flag = words[i].flag;
+		if (strcasecmp(value, words[i]) == 0) {
+			*flag = i % 2 == 1;
 			return NULL;
 		}
 	}
 	return "must be yes or no";
 }
 
-/* Reads an X_file; a relative path starts where the credentials are. */
-static int
-read_secret(struct loader *l, const struct section *s, const struct key *key,
-    const struct setting *setting, struct buf *secret)
+/* What is wrong with a value as text, or NULL. */
+static const char *
+check_text(const struct key *key, const char *value)
 {
-	struct buf path;
-	struct stat st;
-	const char *folder, *slash;
-	int result;
+	const char *p;
 
-	buf_init(&path, PATH_MAX);
-	folder = getenv("CREDENTIALS_DIRECTORY");
-	slash = strrchr(l->path, '/');
-	result = 0;
-	if (setting->value[0] != '/' && folder != NULL && *folder != '\0')
-		result = buf_addf(&path, "%s/", folder);
-	else if (setting->value[0] != '/' && slash != NULL)
-		result =
-		    buf_addf(&path, "%.*s/", (int)(slash - l->path), l->path);
-	if (result == 0)
-		result = buf_add_text(&path, setting->value);
-	if (result == 0)
-		result = slurp(buf_text(&path), SECRET_MAX, secret, &st);
-	if (result == 0 && (st.st_mode & S_IROTH) != 0)
-		warn(l, buf_text(&path),
-		    "holds a secret and is readable by others");
-	if (result == 0 && secret->len > 0 &&
-	    secret->data[secret->len - 1] == '\n')
-		buf_cut(secret, secret->len - 1);
-	if (result == -1)
-		result = secret_fault(l, s, key, setting, &path);
-	else if (memchr(buf_text(secret), '\0', secret->len) != NULL)
-		result = fault(l, s, key->name, setting,
-		    "the file holds a NUL, it is not a secret in text");
-	buf_free(&path);
-	return result;
+	for (p = value; *p != '\0'; p++)
+		if (is_control(*p) &&
+		    !(*p == '\n' && (key->flags & LINES) != 0))
+			return *p == '\n' ? "must be a single line"
+					  : "control character in the value";
+	return key->type == URL      ? check_url(value)
+	       : key->type == CHOICE ? check_choice(key, value)
+				     : NULL;
 }
 
-static int
-secret_fault(struct loader *l, const struct section *s, const struct key *key,
-    const struct setting *setting, const struct buf *path)
+/* Stores a value in its member; returns what is wrong with it, or NULL. */
+static const char *
+convert(const struct key *key, const char *value, void *target)
 {
-	struct buf reason, name;
-	int saved;
-
-	saved = errno;
-	buf_init(&reason, PATH_MAX + 256);
-	buf_init(&name, 256);
-	(void)buf_addf(&name, "%s_file", key->name);
-	(void)buf_addf(&reason, "cannot read %s: %s",
-	    text_has_control(buf_text(path)) ? "the file" : buf_text(path),
-	    strerror(saved));
-	(void)fault(l, s, buf_text(&name), setting, buf_text(&reason));
-	buf_free(&name);
-	buf_free(&reason);
-	return -1;
+	if (key->type == NUMBER)
+		return convert_number(key, value,
+		    &MEMBER(int64_t, target, key));
+	if (key->type == BOOL)
+		return convert_bool(value, &MEMBER(bool, target, key));
+	/* Also what is wrong: it is not missing as well. */
+	MEMBER(char *, target, key) = strdup(value);
+	return MEMBER(char *, target, key) == NULL ? strerror(ENOMEM)
+						   : check_text(key, value);
 }
 
-/* What the table cannot say of [SMTP]. */
-static int
-finish_smtp(struct loader *l)
-{
-	struct smtp_config *smtp;
-	struct endpoints endpoints;
-	const struct section *s;
-	char name[HOST_NAME_MAX + 1] = "";
-	const char *folder;
-
-	s = &l->sections[SECTION_SMTP];
-	smtp = &l->config->smtp;
-	(void)gethostname(name, sizeof(name) - 1);
-	folder = getenv("TMPDIR");
-	if (default_text(&smtp->hostname, *name == '\0' ? "localhost" : name) ==
-		-1 ||
-	    default_text(&smtp->origin, smtp->hostname) == -1 ||
-	    default_text(&smtp->spool_directory,
-		folder == NULL || *folder == '\0' ? "/tmp" : folder) == -1)
-		return fault(l, s, NULL, NULL, strerror(errno));
-	if (strpbrk(smtp->hostname, " \"<>@") != NULL)
-		return fault(l, s, "hostname", own_setting(l, s, "hostname"),
-		    "is not a host name");
-	if (smtp->unknown_recipient_code != 450 &&
-	    smtp->unknown_recipient_code != 550)
-		return fault(l, s, "unknown_recipient_code",
-		    own_setting(l, s, "unknown_recipient_code"),
-		    "must be 450 or 550");
-	if (smtp->reinject != NULL &&
-	    endpoint_parse(smtp->reinject, &endpoints) == -1)
-		return fault(l, s, "reinject", own_setting(l, s, "reinject"),
-		    "must be IP:port, [v6]:port, localhost:port or unix:path");
-	if (!log_is_target(smtp->log))
-		return fault(l, s, "log", own_setting(l, s, "log"),
-		    "must be auto, journal, syslog, stderr, postlog:PATH "
-		    "or none");
-	return 0;
-}
-
-/* Where the section itself sets a key, or NULL. */
-static const struct setting *
-own_setting(const struct loader *l, const struct section *s, const char *name)
+/* Turns the settings of a section into members of *target. */
+static void
+resolve(struct loader *l, const char *section, void *target)
 {
 	const struct setting *setting;
 	const struct key *key;
-	bool is_file;
-	size_t n;
+	const char *reason, *value;
 
-	key = find_key(l, s, name, &is_file);
-	if (key == NULL)
-		return NULL;
-	setting = &s->settings[key - keys_of(l, s, &n)];
-	return setting->set ? setting : NULL;
+	for (key = keys_of(section); key->name != NULL; key++) {
+		BUF(secret, SECRET_MAX);
+
+		setting = effective(l, section, key);
+		value = setting == NULL ? "" : setting->value;
+		if (*value != '\0' && setting->is_file)
+			value = read_secret(l, setting, &secret);
+		/* Empty is the same as not set, but where it is a value. */
+		if (*value == '\0' &&
+		    (setting == NULL || (key->flags & EMPTY) == 0))
+			value = key->standard;
+		reason = value == NULL ? NULL : convert(key, value, target);
+		if (reason != NULL)
+			fault(l, section, key->name, setting, reason);
+	}
 }
 
-static int
+static bool
 default_text(char **member, const char *value)
 {
 	if (*member == NULL)
 		*member = strdup(value);
-	return *member == NULL ? -1 : 0;
+	return *member != NULL;
 }
 
-/*
- * Every section is an account, [DEFAULT] only when it has recipients; in the
- * file's order, those that only the environment names behind.
- */
-static int
-finish_accounts(struct loader *l)
+/* What the table cannot say of [SMTP]. */
+static void
+finish_smtp(struct loader *l)
 {
-	struct config *c;
-	size_t i;
+	struct smtp_config *smtp = &l->config->smtp;
+	char host[HOST_NAME_MAX + 1] = "";
+	const char *folder;
 
-	c = l->config;
-	c->accounts = calloc(l->nsections, sizeof(c->accounts[0]));
-	if (c->accounts == NULL)
-		return fault(l, NULL, NULL, NULL, strerror(errno));
-	for (i = SECTION_FIRST; i <= l->nsections; i++) {
-		if (i == SECTION_FIRST + l->default_at &&
-		    has_recipients(l, &l->sections[SECTION_DEFAULT]) &&
-		    finish_account(l, &l->sections[SECTION_DEFAULT]) == -1)
-			return -1;
-		if (i < l->nsections &&
-		    finish_account(l, &l->sections[i]) == -1)
-			return -1;
+	(void)gethostname(host, sizeof(host) - 1);
+	folder = variable_of(l, "TMPDIR");
+	if (!default_text(&smtp->hostname,
+		*host == '\0' ? "localhost" : host) ||
+	    !default_text(&smtp->origin, smtp->hostname) ||
+	    !default_text(&smtp->spool_directory,
+		folder == NULL ? "/tmp" : folder)) {
+		no_memory(l);
+		return;
 	}
-	if (c->naccounts == 0)
-		return fault(l, NULL, NULL, NULL,
-		    "no account: no section has recipients");
-	return 0;
+	if (strpbrk(smtp->hostname, " \"<>@") != NULL)
+		fault_of(l, "SMTP", "hostname", "is not a host name");
+	if (smtp->unknown_recipient_code != 450 &&
+	    smtp->unknown_recipient_code != 550)
+		fault_of(l, "SMTP", "unknown_recipient_code",
+		    "must be 450 or 550");
+	if (smtp->reinject != NULL && !stream_is_endpoint(smtp->reinject))
+		fault_of(l, "SMTP", "reinject",
+		    "must be IP:port, [v6]:port, localhost:port or unix:path");
+	if (smtp->log != NULL && !log_is_target(smtp->log))
+		fault_of(l, "SMTP", "log",
+		    "must be auto, journal, syslog, stderr, postlog:PATH or "
+		    "none");
 }
 
-static bool
-has_recipients(const struct loader *l, const struct section *s)
+static void
+require(struct loader *l, const struct account *a, const char *key,
+    const char *value, const char *reason)
 {
-	const struct setting *setting;
-
-	setting = own_setting(l, s, "recipients");
-	return setting != NULL && *setting->value != '\0';
+	if (value == NULL)
+		fault(l, a->name, key, NULL, reason);
 }
 
-static int
-finish_account(struct loader *l, const struct section *s)
+/* The keys without which an account cannot log in. */
+static void
+require_login(struct loader *l, const struct account *a)
 {
+	static const char missing[] = "is missing";
+
+	if (a->auth_version == AUTH_TEMPURL) {
+		require(l, a, "storage_url", a->storage_url, missing);
+		if (a->temp_url_query == NULL)
+			require(l, a, "temp_url_key", a->temp_url_key,
+			    "is missing, or temp_url_query");
+		return;
+	}
+	require(l, a, "authurl", a->authurl, missing);
+	if (config_has_credential(a)) {
+		require(l, a, "os_options_application_credential_secret",
+		    a->application_credential_secret, missing);
+		return;
+	}
+	if (a->auth_version == AUTH_V1)
+		require(l, a, "user", a->user, missing);
+	else if (a->user_id == NULL)
+		require(l, a, "user", a->user,
+		    "is missing, or os_options_application_credential_id");
+	require(l, a, "key", a->key, missing);
+}
+
+/* What the table cannot say of an account. */
+static void
+check_account(struct loader *l, const struct account *a)
+{
+	require(l, a, "container", a->container, "is missing");
+	if (check_choice(key_named(a->name, "auth_version"),
+		a->auth_version_text) == NULL)
+		require_login(l, a);
+	if (a->container != NULL && (strchr(a->container, '/') != NULL ||
+					strlen(a->container) > CONTAINER_MAX ||
+					strcmp(a->container, ".") == 0 ||
+					strcmp(a->container, "..") == 0))
+		fault_of(l, a->name, "container",
+		    "must be a container's name, without / and of at most 256 "
+		    "octets");
+	if (strlen(a->prefix) > PREFIX_MAX)
+		fault_of(l, a->name, "prefix", "must have at most 512 octets");
+	if (a->temp_url_key != NULL && a->temp_url_query != NULL)
+		fault_of(l, a->name, "temp_url_query",
+		    "stands beside temp_url_key; keep one of them");
+	if (a->auth_version == AUTH_KEYSTONE && a->authurl != NULL &&
+	    strstr(a->authurl, "/v2.0") != NULL)
+		fault_of(l, a->name, "authurl",
+		    "is of Keystone v2, which no longer exists; write .../v3");
+}
+
+static void
+finish_account(struct loader *l, const char *section)
+{
+	struct config *c = l->config;
 	struct account *a;
-	const char *missing;
-	size_t i;
+	BUF(wrong, 4096);
 
-	i = l->config->naccounts++;
-	a = &l->config->accounts[i];
-	if (resolve(l, s, a) == -1)
-		return -1;
-	a->name = strdup(s->name);
-	if (a->name == NULL)
-		return fault(l, s, NULL, NULL, strerror(errno));
+	a = &c->accounts[c->naccounts];
+	a->index = (int)c->naccounts++;
+	a->name = section;
+	resolve(l, section, a);
+	if (a->auth_version_text == NULL || a->prefix == NULL) {
+		no_memory(l);
+		return;
+	}
 	a->auth_version = a->auth_version_text[0] == '3'   ? AUTH_KEYSTONE
 			  : a->auth_version_text[0] == '1' ? AUTH_V1
 							   : AUTH_TEMPURL;
-	settle_inherited(l, s, a);
-	missing = missing_key(a);
-	if (missing != NULL)
-		return fault(l, s, missing, NULL, "is missing");
-	if (check_account(l, s, a) == -1)
-		return -1;
-	if (a->recipients == NULL) {
-		warn(l, s->name, "this account has no recipients");
-		return 0;
-	}
-	return take_claims(l, s, i);
+	check_account(l, a);
+	if (a->recipients == NULL)
+		warn(l, section, "this account has no recipients");
+	else if (!route_add(&c->routes, a->index, a->recipients, &wrong))
+		fault_of(l, section, "recipients", buf_text(&wrong));
 }
 
-/* A section's own choice between two keys beats what it inherits. */
+/* Two accounts that claim the same, once they are all known. */
 static void
-settle_inherited(const struct loader *l, const struct section *s,
-    struct account *a)
+check_claims(struct loader *l)
 {
-	const struct setting *key, *query;
+	struct config *c = l->config;
+	const struct claim *claim;
 
-	key = own_setting(l, s, "temp_url_key");
-	query = own_setting(l, s, "temp_url_query");
-	if (a->temp_url_key == NULL || a->temp_url_query == NULL ||
-	    (key == NULL) == (query == NULL))
+	route_sort(&c->routes);
+	for (claim = NULL; (claim = route_twice(&c->routes, claim)) != NULL;) {
+		BUF(reason, 4096);
+
+		buf_addf(&reason, "\"%s\" is claimed by [%s] already",
+		    claim->key, c->accounts[claim[-1].account].name);
+		fault_of(l, c->accounts[claim->account].name, "recipients",
+		    buf_text(&reason));
+	}
+}
+
+/* Every section is an account, [DEFAULT] only when it has recipients. */
+static void
+finish_accounts(struct loader *l)
+{
+	struct config *c = l->config;
+	const struct setting *own;
+	const char *section;
+	size_t i;
+
+	c->accounts = calloc(l->nsections + 1, sizeof(c->accounts[0]));
+	if (c->accounts == NULL) {
+		no_memory(l);
 		return;
-	if (key == NULL)
-		wipe_text(&a->temp_url_key);
-	else
-		wipe_text(&a->temp_url_query);
+	}
+	own = own_setting(l, "DEFAULT", key_named("DEFAULT", "recipients"));
+	for (i = 0; i < l->nsections; i++) {
+		section = l->sections[i];
+		if (keys_of(section) != smtp_keys &&
+		    (strcmp(section, "DEFAULT") != 0 ||
+			(own != NULL && *own->value != '\0')))
+			finish_account(l, section);
+	}
+	if (c->naccounts == 0)
+		fault(l, NULL, NULL, NULL,
+		    "no account: no section has recipients");
+	check_claims(l);
+}
+
+static void
+load(struct loader *l)
+{
+	struct config *c = l->config;
+
+	if (!take_file(l))
+		return;
+	take_environment(l);
+	if (!l->has_file && !l->has_variables) {
+		fault(l, NULL, NULL, NULL, strerror(ENOENT));
+		return;
+	}
+	if (l->has_secret && l->readable_by_others)
+		warn(l, l->path, "holds a secret and is readable by others");
+	resolve(l, "SMTP", &c->smtp);
+	finish_smtp(l);
+	c->routes.origin = c->smtp.origin;
+	c->routes.delimiters = c->smtp.recipient_delimiter;
+	finish_accounts(l);
+}
+
+int
+config_load(struct config *c, const char *path, char *const *environment,
+    struct buf *faults)
+{
+	struct loader l = { .config = c,
+		.path = path,
+		.environment = environment,
+		.faults = faults };
+	size_t before = faults->len;
+
+	*c = (struct config){
+		.warnings = { .max = FILE_MAX },
+		.text = { .max = FILE_MAX },
+	};
+	load(&l);
+	free(l.sections);
+	free(l.settings);
+	return faults->len == before && faults->error == 0 ? 0 : -1;
 }
 
 static void
@@ -957,85 +960,18 @@ wipe_text(char **text)
 	*text = NULL;
 }
 
-/* The key without which the account cannot work, or NULL. */
-static const char *
-missing_key(const struct account *a)
+static bool
+is_text(const struct key *key)
 {
-	if (a->container == NULL)
-		return "container";
-	if (a->auth_version == AUTH_TEMPURL) {
-		if (a->storage_url == NULL)
-			return "storage_url";
-		return a->temp_url_key == NULL && a->temp_url_query == NULL
-			   ? "temp_url_key or temp_url_query"
-			   : NULL;
-	}
-	if (a->authurl == NULL)
-		return "authurl";
-	if (a->auth_version == AUTH_KEYSTONE &&
-	    a->application_credential_id != NULL)
-		return a->application_credential_secret == NULL
-			   ? "os_options_application_credential_secret"
-			   : NULL;
-	if (a->user == NULL &&
-	    (a->auth_version == AUTH_V1 || a->user_id == NULL))
-		return a->auth_version == AUTH_V1
-			   ? "user"
-			   : "user (or os_options_application_credential_id)";
-	return a->key == NULL ? "key" : NULL;
+	return key->type != NUMBER && key->type != BOOL;
 }
 
-/* Where an account's key was set, in its section or in [DEFAULT]. */
-static const struct setting *
-set_at(const struct loader *l, const struct section *s, const char *name)
+static void
+free_keys(const struct key *key, void *target)
 {
-	const struct key *key;
-	bool is_file;
-
-	key = find_key(l, s, name, &is_file);
-	return key == NULL ? NULL
-			   : effective(l, s, (size_t)(key - account_keys));
-}
-
-static int
-check_account(struct loader *l, const struct section *s, struct account *a)
-{
-	if (strchr(a->container, '/') != NULL ||
-	    strlen(a->container) > CONTAINER_MAX ||
-	    strcmp(a->container, ".") == 0 || strcmp(a->container, "..") == 0)
-		return fault(l, s, "container", set_at(l, s, "container"),
-		    "must be a container's name, without / and of at most "
-		    "256 octets");
-	if (strlen(a->prefix) > PREFIX_MAX)
-		return fault(l, s, "prefix", set_at(l, s, "prefix"),
-		    "must have at most 512 octets");
-	if (a->temp_url_key != NULL && a->temp_url_query != NULL)
-		return fault(l, s, "temp_url_query",
-		    set_at(l, s, "temp_url_query"),
-		    "stands beside temp_url_key; keep one of them");
-	if (a->auth_version == AUTH_KEYSTONE) {
-		if (strstr(a->authurl, "/v2.0") != NULL)
-			return fault(l, s, "authurl", set_at(l, s, "authurl"),
-			    "is of Keystone v2, which no longer exists; "
-			    "write .../v3");
-	}
-	return 0;
-}
-
-/* Takes the comma list apart; commas inside quotes do not separate. */
-static int
-take_claims(struct loader *l, const struct section *s, size_t account)
-{
-	struct buf reason;
-	int result;
-
-	buf_init(&reason, 4096);
-	result = route_claim(l->config, account, &reason);
-	if (result == -1)
-		(void)fault(l, s, "recipients", own_setting(l, s, "recipients"),
-		    buf_text(&reason));
-	buf_free(&reason);
-	return result;
+	for (; key->name != NULL; key++)
+		if (is_text(key))
+			wipe_text(&MEMBER(char *, target, key));
 }
 
 void
@@ -1043,70 +979,71 @@ config_free(struct config *c)
 {
 	size_t i;
 
-	free_keys(smtp_keys, COUNT(smtp_keys), &c->smtp);
-	for (i = 0; i < c->naccounts; i++) {
-		free_keys(account_keys, COUNT(account_keys), &c->accounts[i]);
-		free(c->accounts[i].name);
-	}
+	free_keys(smtp_keys, &c->smtp);
+	for (i = 0; i < c->naccounts; i++)
+		free_keys(account_keys, &c->accounts[i]);
 	free(c->accounts);
-	for (i = 0; i < c->nclaims; i++)
-		free(c->claims[i].key);
-	free(c->claims);
+	route_free(&c->routes);
+	for (i = 0; c->variables != NULL && c->variables[i] != NULL; i++)
+		wipe_text(&c->variables[i]);
+	free(c->variables);
 	buf_free(&c->warnings);
+	buf_free(&c->text);
 	*c = (struct config){ .accounts = NULL };
 }
 
 static bool
-is_text(const struct key *key)
+is_set(const struct key *key, const void *target)
 {
-	return key->type == KEY_TEXT || key->type == KEY_URL ||
-	       key->type == KEY_CHOICE;
-}
-
-/* A text member of a structure that a table describes. */
-static char *
-text_member(const void *target, const struct key *key)
-{
-	char *text;
-
-	memcpy(&text, (const char *)target + key->offset, sizeof(text));
-	return text;
-}
-
-static int64_t
-number_member(const void *target, const struct key *key)
-{
-	int64_t number;
-
-	memcpy(&number, (const char *)target + key->offset, sizeof(number));
-	return number;
-}
-
-static bool
-bool_member(const void *target, const struct key *key)
-{
-	bool flag;
-
-	memcpy(&flag, (const char *)target + key->offset, sizeof(flag));
-	return flag;
+	if (is_text(key))
+		return MEMBER(char *, target, key) != NULL;
+	return key->type == BOOL || key->min == 0 ||
+	       MEMBER(int64_t, target, key) != 0;
 }
 
 static void
-free_keys(const struct key *keys, size_t n, void *target)
+print_text(const struct key *key, const char *text, struct buf *out)
 {
-	char *text;
-	size_t i;
+	const char *host, *p;
 
-	for (i = 0; i < n; i++) {
-		if (!is_text(&keys[i]))
+	text += strspn(text, "\n");
+	if ((key->flags & SECRET) != 0 && *text != '\0')
+		text = "***";
+	host = strstr(text, "://");
+	host = host == NULL ? text : host + 3;
+	p = memrchr(host, '@', strcspn(host, "/"));
+	if ((key->flags & USERINFO) != 0 && p != NULL) {
+		buf_addf(out, "%.*s***", (int)(host - text), text);
+		text = p;
+	}
+	/* Line breaks separate recipients as commas do. */
+	for (; *text != '\0'; text++)
+		buf_addc(out, *text == '\n' ? ',' : *text);
+}
+
+static void
+print_keys(const struct key *key, const void *target, const void *inherited,
+    struct buf *out)
+{
+	for (; key->name != NULL; key++) {
+		/* What it does not inherit must be said. */
+		if (!is_set(key, target) &&
+		    (inherited == NULL || !is_set(key, inherited) ||
+			(key->flags & OWN) != 0))
 			continue;
-		text = text_member(target, &keys[i]);
-		wipe_text(&text);
-		memcpy((char *)target + keys[i].offset, &text, sizeof(text));
+		buf_addf(out, "%s = ", key->name);
+		if (is_text(key) && is_set(key, target))
+			print_text(key, MEMBER(char *, target, key), out);
+		else if (key->type == BOOL)
+			buf_adds(out, MEMBER(bool, target, key) ? "yes" : "no");
+		else if (is_set(key, target))
+			buf_addf(out, "%lld",
+			    (long long)MEMBER(int64_t, target, key));
+		buf_addc(out, '\n');
 	}
 }
 
-int
+void
 config_print(const struct config *c, struct buf *out)
 {
 	const struct account *inherited;
@@ -1116,86 +1053,12 @@ config_print(const struct config *c, struct buf *out)
 	for (i = 0; i < c->naccounts; i++)
 		if (strcmp(c->accounts[i].name, "DEFAULT") == 0)
 			inherited = &c->accounts[i];
-	if (buf_add_text(out, "[SMTP]\n") == -1 ||
-	    print_keys(smtp_keys, COUNT(smtp_keys), &c->smtp, NULL, out) == -1)
-		return -1;
-	for (i = 0; i < c->naccounts; i++)
-		if (buf_addf(out, "\n[%s]\n", c->accounts[i].name) == -1 ||
-		    print_keys(account_keys, COUNT(account_keys),
-			&c->accounts[i], inherited, out) == -1)
-			return -1;
-	return 0;
-}
-
-static int
-print_keys(const struct key *keys, size_t n, const void *target,
-    const void *inherited, struct buf *out)
-{
-	size_t i;
-	int result;
-
-	result = 0;
-	for (i = 0; i < n && result == 0; i++) {
-		if (is_set(&keys[i], target))
-			result = print_key(&keys[i], target, out);
-		/* What it does not inherit must be said. */
-		else if (inherited != NULL && is_set(&keys[i], inherited) &&
-			 (keys[i].flags & KEY_OWN) == 0)
-			result = buf_addf(out, "%s =\n", keys[i].name);
+	buf_adds(out, "[SMTP]\n");
+	print_keys(smtp_keys, &c->smtp, NULL, out);
+	for (i = 0; i < c->naccounts; i++) {
+		buf_addf(out, "\n[%s]\n", c->accounts[i].name);
+		print_keys(account_keys, &c->accounts[i], inherited, out);
 	}
-	return result;
-}
-
-static bool
-is_set(const struct key *key, const void *target)
-{
-	if (is_text(key))
-		return text_member(target, key) != NULL;
-	return key->type == KEY_BOOL || key->min == 0 ||
-	       number_member(target, key) != 0;
-}
-
-static int
-print_key(const struct key *key, const void *target, struct buf *out)
-{
-	if (key->type == KEY_NUMBER)
-		return buf_addf(out, "%s = %lld\n", key->name,
-		    (long long)number_member(target, key));
-	if (key->type == KEY_BOOL)
-		return buf_addf(out, "%s = %s\n", key->name,
-		    bool_member(target, key) ? "yes" : "no");
-	return print_text(key, text_member(target, key), out);
-}
-
-static int
-print_text(const struct key *key, const char *text, struct buf *out)
-{
-	const char *host, *p;
-
-	if (buf_addf(out, "%s = ", key->name) == -1)
-		return -1;
-	if ((key->flags & KEY_SECRET) != 0 && *text != '\0')
-		text = "***";
-	host = strstr(text, "://");
-	host = host == NULL ? text : host + 3;
-	p = host + strcspn(host, "/");
-	while (p > host && *p != '@')
-		p--;
-	if ((key->flags & KEY_USERINFO) != 0 && *p == '@') {
-		if (buf_addf(out, "%.*s***", (int)(host - text), text) == -1)
-			return -1;
-		text = p;
-	}
-	for (; *text != '\0'; text++)
-		if (buf_add_octet(out, *text == '\n' ? ' ' : *text) == -1)
-			return -1;
-	return buf_add_octet(out, '\n');
-}
-
-static bool
-same(const char *a, const char *b)
-{
-	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
 bool
@@ -1203,6 +1066,28 @@ config_has_credential(const struct account *a)
 {
 	return a->auth_version == AUTH_KEYSTONE &&
 	       a->application_credential_id != NULL;
+}
+
+/* tenant is what a project was called before Keystone v3. */
+const char *
+config_project_name(const struct account *a)
+{
+	if (a->project_name != NULL)
+		return a->project_name;
+	return a->tenant_name_option != NULL ? a->tenant_name_option
+					     : a->tenant_name;
+}
+
+const char *
+config_project_id(const struct account *a)
+{
+	return a->project_id != NULL ? a->project_id : a->tenant_id;
+}
+
+static bool
+same(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
 /*
@@ -1223,32 +1108,14 @@ config_same_place(const struct account *a, const struct account *b)
 	if (a->auth_version == AUTH_V1)
 		return same(a->user, b->user);
 	if (!same(a->region_name, b->region_name) ||
-	    config_has_credential(a) != config_has_credential(b))
+	    !same(a->application_credential_id, b->application_credential_id))
 		return false;
-	if (config_has_credential(a))
-		return same(a->application_credential_id,
-		    b->application_credential_id);
-	return same(a->user, b->user) && same(a->user_id, b->user_id) &&
-	       same(config_project_name(a), config_project_name(b)) &&
-	       same(config_project_id(a), config_project_id(b)) &&
-	       same(a->project_domain_name, b->project_domain_name) &&
-	       same(a->project_domain_id, b->project_domain_id) &&
-	       same(a->user_domain_name, b->user_domain_name) &&
-	       same(a->user_domain_id, b->user_domain_id);
-}
-
-/* tenant is what a project was called before Keystone v3. */
-const char *
-config_project_name(const struct account *a)
-{
-	if (a->project_name != NULL)
-		return a->project_name;
-	return a->tenant_name_option != NULL ? a->tenant_name_option
-					     : a->tenant_name;
-}
-
-const char *
-config_project_id(const struct account *a)
-{
-	return a->project_id != NULL ? a->project_id : a->tenant_id;
+	return config_has_credential(a) ||
+	       (same(a->user, b->user) && same(a->user_id, b->user_id) &&
+		   same(config_project_name(a), config_project_name(b)) &&
+		   same(config_project_id(a), config_project_id(b)) &&
+		   same(a->project_domain_name, b->project_domain_name) &&
+		   same(a->project_domain_id, b->project_domain_id) &&
+		   same(a->user_domain_name, b->user_domain_name) &&
+		   same(a->user_domain_id, b->user_domain_id));
 }

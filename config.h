@@ -10,8 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "address.h"
 #include "buf.h"
+#include "http.h"
+#include "route.h"
 
 enum auth_version {
 	AUTH_KEYSTONE, /* Keystone v3 */
@@ -38,7 +39,8 @@ struct smtp_config {
 
 /* A Swift account.  Text is owned, NULL where not set. */
 struct account {
-	char *name; /* of its section */
+	const char *name; /* of its section */
+	int index;        /* in struct config */
 	char *recipients;
 	char *container;
 	char *prefix;
@@ -67,50 +69,40 @@ struct account {
 	char *temp_url_key; /* secret */
 	char *temp_url_digest;
 	char *temp_url_query; /* secret */
-	char *cacert;
-	bool insecure;
-	char *cert;
-	char *cert_key;
-	char *proxy;
-	int64_t timeout_s;
+	struct http_options http;
 	int64_t retries;
 	char *content_type;
 	int64_t delete_after_s; /* 0 for never */
 	bool metadata;
 };
 
-/* What an account claims: an address, "@domain" or "*", for comparison. */
-struct claim {
-	char *key; /* owned; as address_key() makes it */
-	size_t account;
-};
-
 struct config {
 	struct smtp_config smtp;
 	struct account *accounts; /* owned; in the file's order */
 	size_t naccounts;
-	struct claim *claims; /* owned; sorted by key */
-	size_t nclaims;
+	struct routes routes;
 	struct buf warnings; /* one line each, ended by LF */
+	struct buf text;     /* of the file; accounts' names may be in it */
+	char **variables;    /* owned; the environment's, likewise */
 };
 
 /*
- * Reads the file at path (borrowed), the SWIFTDROP_* variables of environ(7)
- * and the files that hold secrets.  The file may be absent when such a
- * variable is there.  Returns 0, or -1 with one line that says where the
- * fault is and what to change appended to *error.  config_free() is needed in
- * every case.
+ * Reads the file at path (NULL for none), the SWIFTDROP_* variables of
+ * environment (as environ(7)) and the files that hold secrets; all borrowed.
+ * The file may be absent when such a variable is there.  Returns 0, or -1 with
+ * every fault appended to *faults, a line each, ended by LF: where it is, as
+ * "FILE:LINE: [SECTION] KEY: " or, for a variable and wherever there is no
+ * path, "VARIABLE: ", and what to change.  Warnings have the same form.
+ * config_free() is needed in every case.
  */
-int config_load(struct config *c, const char *path, struct buf *error);
+int config_load(struct config *c, const char *path, char *const *environment,
+    struct buf *faults);
 
 /* Wipes the secrets and frees everything. */
 void config_free(struct config *c);
 
-/*
- * Appends the effective configuration as INI to *out, secrets and the user
- * part of URLs as ***.  Returns 0, or -1 with errno ENOMEM or EMSGSIZE.
- */
-int config_print(const struct config *c, struct buf *out);
+/* Appends the effective configuration as INI, secrets and userinfo as ***. */
+void config_print(const struct config *c, struct buf *out);
 
 /*
  * Whether two accounts lead to the same place: the same login, project and

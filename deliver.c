@@ -10,9 +10,8 @@
 
 #include "clock.h"
 #include "deliver.h"
-#include "lazy.h"
 #include "object.h"
-#include "route.h"
+#include "text.h"
 
 #include "banned.h"
 
@@ -24,88 +23,131 @@ enum {
 
 /* One object: an account's container and who it is for. */
 struct place {
-	const struct account *account; /* borrowed; named first in the file */
-	size_t *recipients;            /* owned; indexes into the transaction */
-	size_t nrecipients;
-	struct swift_object object;
-	struct swift_result result;
+	struct envelope envelope;
+	struct swift_put put; /* its account is named first in the file */
 	struct buf metadata;
 	bool stored;
 };
-
-static int add_places(struct delivery *d);
-static struct place *place_for(struct delivery *d, const struct account *a);
-static void add_fingerprints(struct delivery *d);
-static const struct reply *refuse_fault(struct delivery *d, bool bare_lf);
-static const struct reply *refuse_inject(struct delivery *d,
-    enum inject_outcome outcome);
-static const struct reply *store_all(struct delivery *d);
-static int name_objects(struct delivery *d);
-static const struct reply *refuse_store(struct delivery *d,
-    const struct place *p);
-static const struct reply *forward(struct delivery *d);
-static const struct reply *client_is_gone(struct delivery *d);
-static void withdraw(struct delivery *d);
-static void log_left_behind(const struct place *p,
-    const struct swift_result *deletion);
-static void log_object(struct log_line *l, const struct place *p);
-static void log_outcome(struct delivery *d, enum log_verb verb,
-    const struct reply *r, const char *reason);
-static void log_stored(struct delivery *d, const struct place *p);
-static void log_forwarded(struct delivery *d);
-static const struct reply *accepted(struct delivery *d);
-static void add_to(struct log_line *l, const struct transaction *t,
-    const struct recipient *recipient);
-static const struct reply *relayed(struct delivery *d);
 
 void
 deliver_open(struct delivery *d)
 {
 	d->started_ms = clock_ms();
 	d->message = (struct message){ .fd = -1 };
-	if (lazy_load(LAZY_CRYPTO) == -1 || lazy_load(LAZY_CURL) == -1) {
-		d->broken = true;
-		log_text(LOG_CONFIG, LOG_LEVEL_ERROR, "%s", lazy_error());
-		return;
-	}
 	message_open(&d->message, d->config->smtp.spool_directory,
-	    d->config->smtp.message_size_limit,
-	    d->smtp->transaction.xforward_used);
-	if (add_places(d) == -1)
-		d->message.fault = errno;
-	else
-		add_fingerprints(d);
+	    d->config->smtp.message_size_limit);
 }
 
-/* Sorts the recipients into places, in the order of the accounts. */
-static int
-add_places(struct delivery *d)
+void
+deliver_close(struct delivery *d)
 {
-	const struct transaction *t;
-	struct place *p;
-	size_t account, i;
+	size_t i;
 
-	t = &d->smtp->transaction;
-	d->places = calloc(d->config->naccounts + 1, sizeof(d->places[0]));
-	if (d->places == NULL)
-		return -1;
-	for (i = 0; i < t->nrecipients; i++)
-		if (t->recipients[i]->account == ROUTE_NONE)
-			d->ninjected++;
-	for (account = 0; account < d->config->naccounts; account++) {
-		for (i = 0; i < t->nrecipients; i++) {
-			if (t->recipients[i]->account != (ptrdiff_t)account)
-				continue;
-			p = place_for(d, &d->config->accounts[account]);
-			if (p->recipients == NULL)
-				p->recipients = calloc(t->nrecipients,
-				    sizeof(*p->recipients));
-			if (p->recipients == NULL)
-				return -1;
-			p->recipients[p->nrecipients++] = i;
-		}
+	for (i = 0; i < d->nplaces; i++) {
+		free(d->places[i].envelope.recipients);
+		buf_free(&d->places[i].metadata);
+		swift_put_free(&d->places[i].put);
 	}
-	return 0;
+	free(d->places);
+	message_close(&d->message);
+}
+
+void
+deliver_log(struct log_line *l, enum log_verb verb, enum log_level level,
+    const char *peer, const struct transaction *t, const struct recipient *to)
+{
+	BUF(list, LOG_TO_MAX);
+	const char *addr, *name;
+	size_t i;
+
+	addr = object_client_addr(t);
+	name = t->xforward[XFORWARD_NAME];
+	log_begin(l, verb, level);
+	if (t->xforward_used)
+		log_add(l, "client", "%s[%s]", name == NULL ? "unknown" : name,
+		    *addr == '\0' ? "unknown" : addr);
+	else
+		log_add(l, "client", "%s", peer);
+	log_add(l, "from", "<%s>", t->reverse_path);
+	/* As many as a line may have; nrcpt says how many there are. */
+	for (i = 0; i < t->nrecipients; i++)
+		if (to == NULL || t->recipients[i]->account == to->account)
+			buf_addf(&list, "%s<%s>", list.len == 0 ? "" : ",",
+			    t->recipients[i]->path);
+	if (list.len == 0 && to != NULL)
+		buf_addf(&list, "<%s>", to->path);
+	log_add(l, "to", "%s", buf_text(&list));
+}
+
+void
+deliver_log_end(struct log_line *l, const struct reply *r, const char *reason)
+{
+	char status[16];
+
+	log_add(l, "dsn", "%s", smtp_reply_status(r, status));
+	log_add_quoted(l, "reason", reason);
+	log_end(l);
+}
+
+/* The same with what is known of the message, and of its place. */
+static void
+begin_line(struct delivery *d, struct log_line *l, enum log_verb verb,
+    enum log_level level, const struct recipient *to, size_t n)
+{
+	deliver_log(l, verb, level, d->peer, &d->smtp->transaction, to);
+	log_add(l, "nrcpt", "%zu", n);
+	log_add(l, "size", "%lld", (long long)d->message.size);
+}
+
+/* Logs why there is no 2yz, and returns the reply. */
+static const struct reply *
+refuse(struct delivery *d, enum log_verb verb, const struct reply *r,
+    const char *reason)
+{
+	struct log_line l;
+
+	begin_line(d, &l, verb,
+	    verb == LOG_REJECTED || verb == LOG_LOST ? LOG_LEVEL_INFO
+						     : LOG_LEVEL_WARNING,
+	    NULL, d->smtp->transaction.nrecipients);
+	deliver_log_end(&l, r, reason);
+	return r;
+}
+
+/* What is wrong with the message itself; NULL when nothing is. */
+static const struct reply *
+refuse_message(struct delivery *d, bool bare_lf)
+{
+	const struct reply *r;
+	int fault;
+
+	(void)message_finish(&d->message);
+	fault = d->message.fault;
+	r = d->message.too_big ? &reply_too_big
+	    : bare_lf          ? &reply_bare_lf_data
+			       : NULL;
+	if (r != NULL)
+		return refuse(d, LOG_REJECTED, r, r->text);
+	switch (fault) {
+	case 0:
+		return NULL;
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		r = &reply_no_storage;
+		break;
+	case ENOENT:
+	case EACCES:
+	case ENOTDIR:
+	case EROFS:
+	case EPERM:
+		r = &reply_config_error;
+		break;
+	default:
+		r = &reply_write_error;
+		break;
+	}
+	return refuse(d, LOG_DEFERRED, r, strerror(fault));
 }
 
 /* The place of an account, which may be that of another one before it. */
@@ -116,111 +158,148 @@ place_for(struct delivery *d, const struct account *a)
 	size_t i;
 
 	for (i = 0; i < d->nplaces; i++)
-		if (config_same_place(d->places[i].account, a))
+		if (config_same_place(d->places[i].put.account, a))
 			return &d->places[i];
-	p = &d->places[d->nplaces++];
-	p->account = a;
-	buf_init(&p->metadata, 4 * OBJECT_METADATA_MAX);
-	buf_init(&p->object.name, OBJECT_NAME_MAX);
-	swift_result_init(&p->result);
+	p = &d->places[d->nplaces];
+	p->envelope.transaction = &d->smtp->transaction;
+	p->envelope.recipients = calloc(d->smtp->transaction.nrecipients,
+	    sizeof(*p->envelope.recipients));
+	if (p->envelope.recipients == NULL)
+		return NULL;
+	p->metadata.max = 4 * (size_t)OBJECT_METADATA_MAX;
+	swift_put_init(&p->put, a);
+	d->nplaces++;
 	return p;
 }
 
-static void
-add_fingerprints(struct delivery *d)
+/* Sorts the recipients into places, in the order of the accounts. */
+static int
+add_places(struct delivery *d)
 {
-	struct object_envelope envelope;
-	struct buf head;
+	const struct transaction *t = &d->smtp->transaction;
+	struct place *p;
+	size_t i, k;
+
+	d->places = calloc(d->config->naccounts, sizeof(d->places[0]));
+	if (d->places == NULL)
+		return -1;
+	for (k = 0; k < d->config->naccounts; k++) {
+		for (i = 0; i < t->nrecipients; i++) {
+			if (t->recipients[i]->account != (int)k)
+				continue;
+			p = place_for(d, &d->config->accounts[k]);
+			if (p == NULL)
+				return -1;
+			p->envelope.recipients[p->envelope.n++] =
+			    t->recipients[i];
+		}
+	}
+	return 0;
+}
+
+/* A name and metadata for each place. */
+static int
+fill_places(struct delivery *d)
+{
+	char content[DIGEST_SHA256_HEX], fingerprint[DIGEST_SHA256_HEX];
+	struct place *p;
 	size_t i;
 
+	if (message_content_hex(&d->message, content) == -1)
+		return -1;
 	for (i = 0; i < d->nplaces; i++) {
-		envelope = (struct object_envelope){
-			&d->smtp->transaction,
-			d->places[i].recipients,
-			d->places[i].nrecipients,
-		};
-		buf_init(&head,
-		    (envelope.nrecipients + 2) * (SMTP_LINE_MAX + 1));
-		if (object_fingerprint_head(&head, &envelope) == -1)
-			d->message.fault = errno;
-		else
-			message_add_fingerprint(&d->message, head.data,
-			    head.len);
-		buf_free(&head);
+		p = &d->places[i];
+		errno = ENOMEM;
+		if (object_fingerprint(&p->envelope, content, fingerprint) ==
+		    -1)
+			return -1;
+		object_metadata(&p->metadata, &p->envelope,
+		    d->message.sha256_hex, fingerprint);
+		object_name(&p->put.name, &d->ended, d->message.size);
+		p->put.metadata = buf_text(&p->metadata);
+		p->put.message = &d->message;
+		p->put.when = d->ended;
+		p->put.deadline_ms = d->deadline_ms;
+		errno = p->metadata.error != 0 ? p->metadata.error
+					       : p->put.name.error;
+		if (errno != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+add_object(struct log_line *l, const struct place *p)
+{
+	log_add(l, "object", "%s/%s%s", p->put.account->container,
+	    p->put.account->prefix, buf_text(&p->put.name));
+}
+
+/* Deletes what was stored: the client will be told to come again. */
+static void
+withdraw(struct delivery *d)
+{
+	struct place *p;
+	struct log_line l;
+	int64_t deadline_ms;
+	long status;
+	size_t i;
+
+	/* The reply must still come before the front server gives up. */
+	deadline_ms = clock_ms() + WITHDRAW_MS;
+	if (deadline_ms > d->deadline_ms + WITHDRAW_MS - WITHDRAW_SPARE_MS)
+		deadline_ms = d->deadline_ms + WITHDRAW_MS - WITHDRAW_SPARE_MS;
+	for (i = 0; i < d->nplaces; i++) {
+		BUF(reason, LOG_LINE_MAX);
+
+		p = &d->places[i];
+		buf_adds(&reason, "possible duplicate: not deleted, ");
+		if (!p->stored || swift_delete(*d->swift, &p->put, deadline_ms,
+				      &reason, &status) == 0)
+			continue;
+		log_begin(&l, LOG_IN_DOUBT, LOG_LEVEL_WARNING);
+		add_object(&l, p);
+		log_add_quoted(&l, "reason", buf_text(&reason));
+		log_end(&l);
 	}
 }
 
-const struct reply *
-deliver_commit(struct delivery *d, bool bare_lf)
+static const struct reply *
+refuse_store(struct delivery *d, const struct swift_put *p)
 {
-	const struct reply *r;
+	static const struct reply *const replies[] = {
+		[SWIFT_TEMPORARY] = &reply_write_error,
+		[SWIFT_MISCONFIGURED] = &reply_config_error,
+		[SWIFT_FULL] = &reply_no_storage,
+	};
+	struct log_line l;
 
-	(void)clock_gettime(CLOCK_REALTIME, &d->ended);
-	d->ended_ms = clock_ms();
-	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
-	r = refuse_fault(d, bare_lf);
-	if (r == NULL && d->ninjected > 0)
-		r = refuse_inject(d,
-		    inject_content(d->inject, &d->message, d->deadline_ms));
-	if (r == NULL)
-		r = store_all(d);
-	if (r == NULL && d->ninjected > 0)
-		r = forward(d);
-	/* Dropping the connection is what takes the content back. */
-	inject_end(d->inject);
-	return r == NULL ? accepted(d) : r;
+	begin_line(d, &l, LOG_DEFERRED,
+	    p->outcome == SWIFT_MISCONFIGURED ? LOG_LEVEL_ERROR
+					      : LOG_LEVEL_WARNING,
+	    NULL, d->smtp->transaction.nrecipients);
+	log_add(&l, "account", "%s", p->account->name);
+	log_add(&l, "container", "%s", p->account->container);
+	log_add(&l, "request", "%s", p->request);
+	log_add(&l, "status", "%ld", p->status);
+	if (p->trans.len > 0)
+		log_add(&l, "trans", "%s", buf_text(&p->trans));
+	log_add(&l, "tries", "%u", p->tries);
+	deliver_log_end(&l, replies[p->outcome], buf_text(&p->reason));
+	withdraw(d);
+	return replies[p->outcome];
 }
 
-/* What is wrong with the message itself; NULL when nothing is. */
+/* Nobody would hear the answer: the client must try again. */
 static const struct reply *
-refuse_fault(struct delivery *d, bool bare_lf)
+refuse_gone(struct delivery *d)
 {
-	const struct reply *r;
-	int error;
-
-	if (!d->broken && message_finish(&d->message) == 0 && !bare_lf)
+	if (!stream_peer_is_gone(d->client))
 		return NULL;
-	error = d->message.fault;
-	if (d->message.too_big)
-		r = smtp_reply(REPLY_TOO_BIG);
-	else if (bare_lf)
-		r = smtp_reply(REPLY_BARE_LF_DATA);
-	else if (error == ENOSPC || error == EDQUOT || error == EFBIG)
-		r = smtp_reply(REPLY_NO_STORAGE);
-	else if (d->broken || error == ENOENT || error == EACCES ||
-		 error == ENOTDIR || error == EROFS || error == EPERM)
-		r = smtp_reply(REPLY_CONFIG_ERROR);
-	else
-		r = smtp_reply(REPLY_WRITE_ERROR);
-	if (d->message.too_big || bare_lf)
-		log_outcome(d, LOG_REJECTED, r, r->text);
-	else
-		log_outcome(d, LOG_DEFERRED, r,
-		    d->broken ? lazy_error() : strerror(error));
-	return r;
-}
-
-/* Replies to a failure before the dot; NULL when there was none. */
-static const struct reply *
-refuse_inject(struct delivery *d, enum inject_outcome outcome)
-{
-	const struct reply *r;
-
-	if (outcome == INJECT_OK)
-		return NULL;
-	r = outcome == INJECT_REFUSED ? relayed(d)
-				      : smtp_reply(REPLY_WRITE_ERROR);
-	log_outcome(d, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED, r,
-	    buf_text(&d->inject->reason));
-	return r;
-}
-
-/* The re-injection server's own words. */
-static const struct reply *
-relayed(struct delivery *d)
-{
-	return smtp_compose(d->smtp, d->inject->code, NULL, "%s",
-	    buf_text(&d->inject->reply));
+	(void)refuse(d, LOG_LOST, &reply_write_error,
+	    "the client went away before the reply");
+	withdraw(d);
+	return &reply_write_error;
 }
 
 /* Uploads to every place; NULL when all of them are confirmed. */
@@ -231,91 +310,40 @@ store_all(struct delivery *d)
 	struct place *p;
 	size_t i;
 
-	/* Nobody would hear the answer: the client must try again. */
-	if (stream_peer_is_gone(d->client))
-		return client_is_gone(d);
-	if (d->nplaces > 0 && *d->swift == NULL)
+	r = refuse_gone(d);
+	if (r != NULL || d->nplaces == 0)
+		return r;
+	if (*d->swift == NULL)
 		*d->swift = swift_open(d->config);
-	if (d->nplaces > 0 && (*d->swift == NULL || name_objects(d) == -1)) {
-		log_outcome(d, LOG_DEFERRED, smtp_reply(REPLY_WRITE_ERROR),
+	if (*d->swift == NULL || fill_places(d) == -1)
+		return refuse(d, LOG_DEFERRED, &reply_write_error,
 		    strerror(errno));
-		return smtp_reply(REPLY_WRITE_ERROR);
-	}
 	for (i = 0; i < d->nplaces; i++) {
 		p = &d->places[i];
-		/* One name wherever it goes, also when it had to change. */
-		if (i > 0 &&
-		    buf_add(&p->object.name, buf_text(&p[-1].object.name),
-			p[-1].object.name.len) == -1) {
-			r = smtp_reply(REPLY_WRITE_ERROR);
-			log_outcome(d, LOG_DEFERRED, r, strerror(errno));
-			withdraw(d);
-			return r;
-		}
-		if (swift_store(*d->swift, p->account, &p->object,
-			d->deadline_ms, &p->result) != SWIFT_STORED)
-			return refuse_store(d, p);
+		if (swift_store(*d->swift, &p->put) != SWIFT_STORED)
+			return refuse_store(d, &p->put);
 		p->stored = true;
 	}
 	return NULL;
 }
 
-/* A name for the first place; metadata for each. */
-static int
-name_objects(struct delivery *d)
-{
-	struct object_envelope envelope;
-	char fingerprint[MESSAGE_SHA256_HEX];
-	struct place *p;
-	size_t i;
-	int result;
-
-	result =
-	    object_name(&d->places[0].object.name, &d->ended, d->message.size);
-	for (i = 0; i < d->nplaces && result == 0; i++) {
-		p = &d->places[i];
-		envelope = (struct object_envelope){ &d->smtp->transaction,
-			p->recipients, p->nrecipients };
-		message_fingerprint(&d->message, i, fingerprint);
-		p->object.when = d->ended;
-		p->object.message = &d->message;
-		result = object_metadata(&p->metadata, &envelope,
-		    d->message.sha256_hex, fingerprint);
-		p->object.metadata = buf_text(&p->metadata);
-	}
-	return result;
-}
-
+/* Replies to a failure of the re-injection server; NULL when there is none. */
 static const struct reply *
-refuse_store(struct delivery *d, const struct place *p)
+refuse_inject(struct delivery *d, enum inject_outcome outcome)
 {
-	static const enum reply_id ids[] = {
-		[SWIFT_TEMPORARY] = REPLY_WRITE_ERROR,
-		[SWIFT_MISCONFIGURED] = REPLY_CONFIG_ERROR,
-		[SWIFT_FULL] = REPLY_NO_STORAGE,
-	};
 	const struct reply *r;
-	struct log_line l;
+	const char *reason = buf_text(&d->inject->reason);
 
-	r = smtp_reply(ids[p->result.outcome]);
-	deliver_log_begin(&l, LOG_DEFERRED,
-	    p->result.outcome == SWIFT_MISCONFIGURED ? LOG_LEVEL_ERROR
-						     : LOG_LEVEL_WARNING,
-	    d->peer, &d->smtp->transaction, NULL);
-	log_add(&l, "nrcpt", "%zu", d->smtp->transaction.nrecipients);
-	log_add(&l, "size", "%lld", (long long)d->message.size);
-	log_add(&l, "account", "%s", p->account->name);
-	log_add(&l, "container", "%s", p->account->container);
-	log_add(&l, "request", "%s", buf_text(&p->result.request));
-	log_add(&l, "status", "%ld", p->result.status);
-	if (p->result.trans.len > 0)
-		log_add(&l, "trans", "%s", buf_text(&p->result.trans));
-	log_add(&l, "tries", "%u", p->result.tries);
-	log_add(&l, "dsn", "%s", r->status);
-	log_add_quoted(&l, "reason", buf_text(&p->result.reason));
-	log_end(&l);
-	withdraw(d);
-	return r;
+	if (outcome == INJECT_OK)
+		return NULL;
+	if (outcome == INJECT_IN_DOUBT)
+		return refuse(d, LOG_IN_DOUBT, &reply_write_error, reason);
+	r = outcome == INJECT_FAILED
+		? &reply_write_error
+		: smtp_compose(d->smtp, d->inject->code, NULL, "%s",
+		      buf_text(&d->inject->reply));
+	return refuse(d, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED, r,
+	    reason);
 }
 
 /*
@@ -329,218 +357,85 @@ forward(struct delivery *d)
 	enum inject_outcome outcome;
 	const struct reply *r;
 
-	if (stream_peer_is_gone(d->client))
-		return client_is_gone(d);
-	r = smtp_reply(REPLY_WRITE_ERROR);
+	r = refuse_gone(d);
+	if (r != NULL)
+		return r;
 	if (clock_left_ms(d->deadline_ms) == 0) {
-		log_outcome(d, LOG_DEFERRED, r, "the deadline has passed");
+		outcome = INJECT_FAILED;
+		r = refuse(d, LOG_DEFERRED, &reply_write_error,
+		    "the deadline has passed");
+	} else {
+		outcome = inject_commit(d->inject, d->deadline_ms);
+		r = refuse_inject(d, outcome);
+	}
+	if (outcome == INJECT_REFUSED || outcome == INJECT_FAILED)
 		withdraw(d);
-		return r;
-	}
-	outcome = inject_commit(d->inject, d->deadline_ms);
-	if (outcome == INJECT_OK)
-		return NULL;
-	if (outcome == INJECT_IN_DOUBT) {
-		log_outcome(d, LOG_IN_DOUBT, r, buf_text(&d->inject->reason));
-		return r;
-	}
-	r = refuse_inject(d, outcome);
-	withdraw(d);
 	return r;
-}
-
-static const struct reply *
-client_is_gone(struct delivery *d)
-{
-	const struct reply *r;
-
-	r = smtp_reply(REPLY_WRITE_ERROR);
-	log_outcome(d, LOG_LOST, r, "the client went away before the reply");
-	withdraw(d);
-	return r;
-}
-
-/* Deletes what was stored: the client will be told to come again. */
-static void
-withdraw(struct delivery *d)
-{
-	struct swift_result result;
-	int64_t deadline_ms;
-	size_t i;
-
-	/* The reply must still come before the front server gives up. */
-	deadline_ms = clock_ms() + WITHDRAW_MS;
-	if (deadline_ms > d->deadline_ms + WITHDRAW_MS - WITHDRAW_SPARE_MS)
-		deadline_ms = d->deadline_ms + WITHDRAW_MS - WITHDRAW_SPARE_MS;
-	for (i = 0; i < d->nplaces; i++) {
-		if (!d->places[i].stored)
-			continue;
-		swift_result_init(&result);
-		if (swift_delete(*d->swift, d->places[i].account,
-			&d->places[i].object, deadline_ms, &result) == -1)
-			log_left_behind(&d->places[i], &result);
-		d->places[i].stored = false;
-		swift_result_free(&result);
-	}
-}
-
-static void
-log_left_behind(const struct place *p, const struct swift_result *deletion)
-{
-	struct log_line l;
-	struct buf reason;
-
-	buf_init(&reason, LOG_LINE_MAX);
-	(void)buf_addf(&reason, "possible duplicate: not deleted, %s",
-	    buf_text(&deletion->reason));
-	log_begin(&l, LOG_IN_DOUBT, LOG_LEVEL_WARNING);
-	log_object(&l, p);
-	log_add_quoted(&l, "reason", buf_text(&reason));
-	log_end(&l);
-	buf_free(&reason);
-}
-
-static void
-log_object(struct log_line *l, const struct place *p)
-{
-	log_add(l, "object", "%s/%s%s", p->account->container,
-	    p->account->prefix, buf_text(&p->object.name));
 }
 
 /* All is committed; says under which name. */
 static const struct reply *
-accepted(struct delivery *d)
+accept_all(struct delivery *d)
 {
-	size_t i;
-
-	for (i = 0; i < d->nplaces; i++)
-		log_stored(d, &d->places[i]);
-	if (d->ninjected > 0)
-		log_forwarded(d);
-	if (d->nplaces == 0)
-		return smtp_reply(REPLY_FORWARDED);
-	return smtp_compose(d->smtp, 250, "2.0.0", "Ok: stored as %s",
-	    buf_text(&d->places[0].object.name));
-}
-
-static void
-log_stored(struct delivery *d, const struct place *p)
-{
-	struct log_line l;
-
-	deliver_log_begin(&l, LOG_STORED, LOG_LEVEL_INFO, d->peer,
-	    &d->smtp->transaction,
-	    d->smtp->transaction.recipients[p->recipients[0]]);
-	log_add(&l, "nrcpt", "%zu", p->nrecipients);
-	log_add(&l, "size", "%lld", (long long)d->message.size);
-	log_object(&l, p);
-	log_add(&l, "trans", "%s", buf_text(&p->result.trans));
-	log_add(&l, "tries", "%u", p->result.tries);
-	log_add(&l, "delays", "%.3f/%.3f/%.3f",
-	    (double)(d->ended_ms - d->started_ms) / 1000,
-	    (double)p->result.auth_ms / 1000, (double)p->result.put_ms / 1000);
-	log_add(&l, "dsn", "2.0.0");
-	log_end(&l);
-}
-
-static void
-log_forwarded(struct delivery *d)
-{
-	const struct transaction *t;
+	const struct transaction *t = &d->smtp->transaction;
+	const struct place *p;
 	struct log_line l;
 	size_t i;
 
-	t = &d->smtp->transaction;
-	for (i = 0; i < t->nrecipients; i++)
-		if (t->recipients[i]->account == ROUTE_NONE)
-			break;
-	deliver_log_begin(&l, LOG_FORWARDED, LOG_LEVEL_INFO, d->peer, t,
-	    t->recipients[i]);
-	log_add(&l, "nrcpt", "%zu", d->ninjected);
-	log_add(&l, "size", "%lld", (long long)d->message.size);
-	log_add(&l, "relay", "%s", d->config->smtp.reinject);
-	log_add(&l, "dsn", "2.0.0");
-	log_add_quoted(&l, "reply", buf_text(&d->inject->reply));
-	log_end(&l);
-}
-
-static void
-log_outcome(struct delivery *d, enum log_verb verb, const struct reply *r,
-    const char *reason)
-{
-	struct log_line l;
-	char status[16];
-
-	deliver_log_begin(&l, verb,
-	    verb == LOG_REJECTED || verb == LOG_LOST ? LOG_LEVEL_INFO
-						     : LOG_LEVEL_WARNING,
-	    d->peer, &d->smtp->transaction, NULL);
-	log_add(&l, "nrcpt", "%zu", d->smtp->transaction.nrecipients);
-	log_add(&l, "size", "%lld", (long long)d->message.size);
-	log_add(&l, "dsn", "%s", smtp_reply_status(r, status));
-	log_add_quoted(&l, "reason", reason);
-	log_end(&l);
-}
-
-void
-deliver_log_begin(struct log_line *l, enum log_verb verb, enum log_level level,
-    const char *peer, const struct transaction *t,
-    const struct recipient *recipient)
-{
-	log_begin(l, verb, level);
-	deliver_log_client(l, peer, t);
-	add_to(l, t, recipient);
-}
-
-void
-deliver_log_client(struct log_line *l, const char *peer,
-    const struct transaction *t)
-{
-	const char *addr, *name;
-
-	addr = object_client_addr(t);
-	name = buf_text(&t->xforward[XFORWARD_NAME]);
-	if (t->xforward_used)
-		log_add(l, "client", "%s[%s]", *name == '\0' ? "unknown" : name,
-		    *addr == '\0' ? "unknown" : addr);
-	else
-		log_add(l, "client", "%s", peer);
-	log_add(l, "from", "<%s>", buf_text(&t->reverse_path));
-}
-
-/* The recipients, as many as a line may have; nrcpt says how many. */
-static void
-add_to(struct log_line *l, const struct transaction *t,
-    const struct recipient *recipient)
-{
-	struct buf to;
-	size_t i;
-
-	buf_init(&to, LOG_TO_MAX);
-	for (i = 0; i < t->nrecipients; i++)
-		if (recipient == NULL ||
-		    t->recipients[i]->account == recipient->account)
-			(void)buf_addf(&to, "%s<%s>", to.len == 0 ? "" : ",",
-			    buf_text(&t->recipients[i]->path));
-	if (to.len == 0 && recipient != NULL)
-		(void)buf_addf(&to, "<%s>", buf_text(&recipient->path));
-	log_add(l, "to", "%s", buf_text(&to));
-	buf_free(&to);
-}
-
-void
-deliver_close(struct delivery *d)
-{
-	size_t i;
-
-	for (i = 0; i < d->nplaces; i++) {
-		free(d->places[i].recipients);
-		buf_free(&d->places[i].metadata);
-		buf_free(&d->places[i].object.name);
-		swift_result_free(&d->places[i].result);
+	for (p = d->places; p < d->places + d->nplaces; p++) {
+		begin_line(d, &l, LOG_STORED, LOG_LEVEL_INFO,
+		    p->envelope.recipients[0], p->envelope.n);
+		add_object(&l, p);
+		log_add(&l, "trans", "%s", buf_text(&p->put.trans));
+		log_add(&l, "tries", "%u", p->put.tries);
+		log_add(&l, "delays", "%.3f/%.3f/%.3f",
+		    (double)(d->ended_ms - d->started_ms) / 1000,
+		    (double)p->put.auth_ms / 1000,
+		    (double)p->put.put_ms / 1000);
+		log_add(&l, "dsn", "2.0.0");
+		log_end(&l);
 	}
-	free(d->places);
-	d->places = NULL;
-	d->nplaces = 0;
-	message_close(&d->message);
+	for (i = 0; d->ninjected > 0; i++) {
+		if (t->recipients[i]->account != ROUTE_NONE)
+			continue;
+		begin_line(d, &l, LOG_FORWARDED, LOG_LEVEL_INFO,
+		    t->recipients[i], d->ninjected);
+		log_add(&l, "relay", "%s", d->config->smtp.reinject);
+		log_add(&l, "dsn", "2.0.0");
+		log_add_quoted(&l, "reply", buf_text(&d->inject->reply));
+		log_end(&l);
+		break;
+	}
+	if (d->nplaces == 0)
+		return &reply_forwarded;
+	return smtp_compose(d->smtp, 250, "2.0.0", "Ok: stored as %s",
+	    buf_text(&d->places[0].put.name));
+}
+
+const struct reply *
+deliver_commit(struct delivery *d, bool bare_lf)
+{
+	const struct transaction *t = &d->smtp->transaction;
+	const struct reply *r;
+	size_t i;
+
+	(void)clock_gettime(CLOCK_REALTIME, &d->ended);
+	d->ended_ms = clock_ms();
+	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
+	for (i = 0; i < t->nrecipients; i++)
+		d->ninjected += t->recipients[i]->account == ROUTE_NONE ? 1 : 0;
+	r = refuse_message(d, bare_lf);
+	if (r == NULL && add_places(d) == -1)
+		r = refuse(d, LOG_DEFERRED, &reply_write_error,
+		    strerror(errno));
+	if (r == NULL && d->ninjected > 0)
+		r = refuse_inject(d,
+		    inject_content(d->inject, &d->message, d->deadline_ms));
+	if (r == NULL)
+		r = store_all(d);
+	if (r == NULL && d->ninjected > 0)
+		r = forward(d);
+	/* Dropping the connection is what takes the content back. */
+	inject_end(d->inject);
+	return r == NULL ? accept_all(d) : r;
 }

@@ -6,11 +6,6 @@
 #ifndef DELIVER_H
 #define DELIVER_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include "config.h"
 #include "inject.h"
 #include "log.h"
 #include "message.h"
@@ -20,13 +15,15 @@
 
 struct place; /* an account's container and its recipients */
 
+/* The session's side of a delivery; all is borrowed. */
 struct delivery {
-	const struct config *config; /* borrowed */
-	struct smtp *smtp;           /* borrowed */
-	struct inject *inject;       /* borrowed */
-	struct stream *client;       /* borrowed */
-	const char *peer;            /* borrowed; client as name[address] */
-	struct swift **swift;        /* borrowed; opened at first use */
+	const struct config *config;
+	struct smtp *smtp;
+	struct inject *inject;
+	struct stream *client;
+	const char *peer;     /* the client as name[address] */
+	struct swift **swift; /* opened at first use */
+
 	struct message message;
 	struct place *places; /* owned */
 	size_t nplaces;
@@ -35,13 +32,11 @@ struct delivery {
 	struct timespec ended; /* of the end of data, time of day */
 	int64_t ended_ms;      /* of the end of data */
 	int64_t deadline_ms;
-	bool broken; /* a library is missing */
 };
 
 /*
  * Prepares to receive the message of d->smtp's transaction; the borrowed
- * members are set.  Loads the libraries that storing needs, which takes some
- * milliseconds while the client sends.  deliver_close() must follow.
+ * members are set.  deliver_close() must follow.
  */
 void deliver_open(struct delivery *d);
 
@@ -56,16 +51,15 @@ const struct reply *deliver_commit(struct delivery *d, bool bare_lf);
 /* Frees the message; whatever was not committed is dropped. */
 void deliver_close(struct delivery *d);
 
-/* Adds who sends the transaction to a log line: client and from. */
-void deliver_log_client(struct log_line *l, const char *peer,
-    const struct transaction *t);
-
 /*
- * Begins a log line about a transaction: client, from and to.  recipient is
- * the one that the line is about, or NULL for all.
+ * Begins a log line about a transaction: client and from; to is the recipient
+ * that it is about, or NULL for all.
  */
-void deliver_log_begin(struct log_line *l, enum log_verb verb,
-    enum log_level level, const char *peer, const struct transaction *t,
-    const struct recipient *recipient);
+void deliver_log(struct log_line *l, enum log_verb verb, enum log_level level,
+    const char *peer, const struct transaction *t, const struct recipient *to);
+
+/* Ends it with the reply's status and the reason. */
+void deliver_log_end(struct log_line *l, const struct reply *r,
+    const char *reason);
 
 #endif

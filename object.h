@@ -5,11 +5,11 @@
 #ifndef OBJECT_H
 #define OBJECT_H
 
-#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
 #include "buf.h"
+#include "digest.h"
 #include "smtp.h"
 
 enum {
@@ -19,38 +19,38 @@ enum {
 				      max_meta_overall_size */
 };
 
-/*
- * Appends a new Maildir name (cr.yp.to/proto/maildir.html) for a message of
- * size octets whose data ended at when (CLOCK_REALTIME).  Each call makes
- * another name.  Returns 0, or -1 with errno when there is no randomness.
- */
-int object_name(struct buf *name, const struct timespec *when, int64_t size);
-
-/* The recipients of one account, as indexes into a transaction. */
-struct object_envelope {
+/* A transaction as one account sees it. */
+struct envelope {
 	const struct transaction *transaction; /* borrowed */
-	const size_t *recipients;              /* borrowed */
-	size_t nrecipients;
+	const struct recipient **recipients;   /* owned by its user */
+	size_t n;
 };
 
 /*
- * Appends what a fingerprint hashes before the content: the reverse-path and
- * the recipients in lower case and sorted, each with LF, and LF.  Returns 0
- * or -1 with errno ENOMEM or EMSGSIZE.
+ * Appends a new Maildir name (cr.yp.to/proto/maildir.html) for a message of
+ * size octets whose data ended at when (CLOCK_REALTIME).  Each call makes
+ * another name.
  */
-int object_fingerprint_head(struct buf *head,
-    const struct object_envelope *envelope);
+void object_name(struct buf *name, const struct timespec *when, int64_t size);
+
+/*
+ * Writes what tells that a message is delivered again: the SHA-256 of the
+ * reverse-path and LF, the recipients in lower case and sorted, each with LF,
+ * LF, and content, the hex SHA-256 that message_content_hex() gives.  Returns
+ * 0, or -1 without memory.
+ */
+int object_fingerprint(const struct envelope *e, const char *content,
+    char hex[DIGEST_SHA256_HEX]);
 
 /*
  * Appends the metadata as header lines "Name: value", each ended by LF, in
  * the order of their importance and within Swift's limits; what does not fit
  * is left out and said so.  sha256 and fingerprint are lower-case hex.
- * Returns 0 or -1 with errno.
  */
-int object_metadata(struct buf *lines, const struct object_envelope *envelope,
+void object_metadata(struct buf *lines, const struct envelope *e,
     const char *sha256, const char *fingerprint);
 
-/* A client's address without the "IPv6:" of XFORWARD. */
+/* A client's address without the "IPv6:" of XFORWARD, "" for unknown. */
 const char *object_client_addr(const struct transaction *t);
 
 #endif

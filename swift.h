@@ -17,44 +17,45 @@
 
 #include "buf.h"
 #include "config.h"
+#include "http.h"
 #include "message.h"
 
 enum swift_outcome {
-	SWIFT_STORED,        /* Swift confirmed it; or the request succeeded */
 	SWIFT_TEMPORARY,     /* may pass */
 	SWIFT_MISCONFIGURED, /* an administrator must act */
-	SWIFT_FULL           /* quota or space */
+	SWIFT_FULL,          /* quota or space */
+	SWIFT_STORED         /* Swift confirmed it; or the request succeeded */
 };
 
 struct swift; /* a session's connections and tokens */
 
-/* What is to be stored. */
-struct swift_object {
+/* An object on its way, and what became of it so far. */
+struct swift_put {
+	const struct account *account; /* borrowed */
 	struct buf name;               /* owned; Maildir name, no prefix */
 	struct timespec when;          /* for further names */
 	const char *metadata;          /* borrowed; header lines, each LF */
 	const struct message *message; /* borrowed; finished */
-};
+	int64_t deadline_ms;           /* a clock_ms() time */
 
-/* What became of a request; to be prepared with swift_result_init(). */
-struct swift_result {
 	enum swift_outcome outcome;
 	unsigned int tries;
-	struct buf request; /* owned; "PUT", without URL */
-	struct buf reason;  /* owned; what was answered or failed */
-	struct buf trans;   /* owned; X-Trans-Id of the newest answer */
-	int64_t auth_ms;    /* spent on logging in */
-	int64_t put_ms;     /* spent on uploads */
-	long status;        /* of the newest answer, 0 for none */
+	const char *request;    /* the newest: its method, "" for none */
+	enum http_fault fault;  /* of it */
+	long status;            /* of its answer, 0 for none */
+	struct buf reason;      /* owned; what was answered or failed */
+	struct buf trans;       /* owned; X-Trans-Id of the newest answer */
+	int64_t retry_after_ms; /* asked for by it */
+	int64_t auth_ms;        /* spent on logging in */
+	int64_t put_ms;         /* spent on uploads */
 };
 
-void swift_result_init(struct swift_result *r);
-void swift_result_free(struct swift_result *r);
+void swift_put_init(struct swift_put *p, const struct account *account);
+void swift_put_free(struct swift_put *p);
 
 /*
  * Makes the store's side of a session; config is borrowed for its life.
- * Needs LAZY_CURL and LAZY_CRYPTO.  Returns NULL with errno when there is no
- * memory.
+ * Returns NULL with errno when there is no memory.
  */
 struct swift *swift_open(const struct config *config);
 
@@ -62,32 +63,34 @@ struct swift *swift_open(const struct config *config);
 void swift_close(struct swift *s);
 
 /*
- * Stores an object in an account's container: logs in where needed, tries
- * again what may pass, never begins a PUT after deadline_ms (a clock_ms()
- * time).  The name may change when another object has it.  Faults that are
- * tried again are logged here, the last one is in *result.  Returns
- * result->outcome; SWIFT_STORED only for 201 with the message's own ETag, or
- * for an object of that ETag and length found where a try was in doubt.
+ * Stores an object in its account's container: logs in where needed, tries
+ * again what may pass, never begins a PUT after the deadline.  The name may
+ * change when another object has it.  Faults that are tried again are logged
+ * here, the last one is in *p.  Returns p->outcome; SWIFT_STORED only for 201
+ * with the message's own ETag, or for an object of that ETag and length found
+ * where a try was in doubt.
  */
-enum swift_outcome swift_store(struct swift *s, const struct account *a,
-    struct swift_object *object, int64_t deadline_ms,
-    struct swift_result *result);
+enum swift_outcome swift_store(struct swift *s, struct swift_put *p);
 
 /*
  * Deletes an object that swift_store() stored.  Returns 0 also when it is not
- * there, else -1.
+ * there, else -1 with the reason appended to *reason and the status, 0 for
+ * none, in *status.
  */
-int swift_delete(struct swift *s, const struct account *a,
-    const struct swift_object *object, int64_t deadline_ms,
-    struct swift_result *result);
+int swift_delete(struct swift *s, const struct swift_put *p,
+    int64_t deadline_ms, struct buf *reason, long *status);
 
 /*
- * Tries an account: logs in, looks at the container, and with probe not NULL
- * also puts, looks at and deletes that object.  What is merely not permitted
- * goes to *warnings.  Returns result->outcome.
+ * HEAD of the object, or of the container, once logged in.  Returns p->outcome
+ * by the status alone.
  */
-enum swift_outcome swift_check(struct swift *s, const struct account *a,
-    struct swift_object *probe, int64_t deadline_ms,
-    struct swift_result *result, struct buf *warnings);
+enum swift_outcome swift_head(struct swift *s, struct swift_put *p,
+    bool container);
+
+/* Whether the object of the newest swift_head() is ours, octet for octet. */
+bool swift_is_ours(const struct swift *s, const struct swift_put *p);
+
+/* Logs in where there is no token; p->outcome is SWIFT_STORED when all is well. */
+bool swift_login(struct swift *s, struct swift_put *p);
 
 #endif

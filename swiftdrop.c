@@ -9,11 +9,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <errno.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +23,6 @@
 
 #include "check.h"
 #include "config.h"
-#include "lazy.h"
 #include "log.h"
 #include "session.h"
 
@@ -32,11 +30,14 @@
 
 #define CONFIG_FILE "/etc/swiftdrop.ini"
 
+enum {
+	FAULTS_MAX = 64 * 1024 /* octets of all that is wrong */
+};
+
 /* What the command line asks for. */
 struct options {
 	const char *config_file;
-	bool check;
-	bool config;
+	const char *command; /* "check", "config", or NULL for a session */
 	bool write;
 	char **addresses;
 	int naddresses;
@@ -70,80 +71,6 @@ static const char version_text[] =
     "This is free software: you are free to change and redistribute it.\n"
     "There is NO WARRANTY, to the extent permitted by law.\n";
 
-static bool protect_stderr(void);
-static bool is_same_channel(int a, int b);
-static void silence_stderr(void);
-static void protect_process(void);
-static int parse_options(int argc, char **argv, struct options *o);
-static int usage_error(const char *what, const char *argument);
-static int take_socket(int *in, int *out, bool *stderr_is_free);
-static bool was_connected(int fd);
-static int serve(const struct options *o, bool stderr_is_free);
-static int show_config(const struct config *config);
-static void log_warnings(const struct config *config);
-static void clear_environment(void);
-
-int
-main(int argc, char **argv)
-{
-	struct options options;
-	struct config config;
-	struct buf error;
-	bool stderr_is_free;
-	int status;
-
-	stderr_is_free = protect_stderr();
-	protect_process();
-	status = parse_options(argc, argv, &options);
-	if (status != -1)
-		return status;
-	if (!options.check && !options.config)
-		return serve(&options, stderr_is_free);
-	closefrom(STDERR_FILENO + 1);
-	log_open("stderr", stderr_is_free);
-	buf_init(&error, LOG_LINE_MAX);
-	if (config_load(&config, options.config_file, &error) == -1) {
-		log_fault("%s", buf_text(&error));
-		status = EX_CONFIG;
-	} else {
-		clear_environment();
-		log_warnings(&config);
-		status = options.config
-			     ? show_config(&config)
-			     : check_run(&config, options.write,
-				   options.addresses, options.naddresses);
-	}
-	config_free(&config);
-	buf_free(&error);
-	if (fflush(stdout) != 0 || ferror(stdout) != 0)
-		status = EX_IOERR;
-	return status;
-}
-
-/*
- * spawn(8) and inetd hand the client's socket down as descriptor 2 as well:
- * nothing that a library prints may reach it.  Returns whether descriptor 2
- * is something else and may be written to.  Descriptors 0 to 2 are open
- * afterwards, so that no socket of ours ever becomes one of them.  Descriptor 1
- * may be the same as 2 for a subcommand (the journal, a pipe): see serve().
- */
-static bool
-protect_stderr(void)
-{
-	int fd, null;
-
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (fd = 0; fd <= STDERR_FILENO; fd++)
-		if (fcntl(fd, F_GETFD) == -1 && null != -1)
-			(void)dup2(null, fd);
-	if (null > STDERR_FILENO)
-		(void)close(null);
-	if (!is_same_channel(STDIN_FILENO, STDERR_FILENO))
-		return true;
-	silence_stderr();
-	return false;
-}
-
 /* Whether two descriptors are one socket or one pipe. */
 static bool
 is_same_channel(int a, int b)
@@ -155,16 +82,23 @@ is_same_channel(int a, int b)
 	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-static void
-silence_stderr(void)
+/*
+ * spawn(8) and inetd hand the client's socket down as descriptor 2 as well:
+ * nothing that a library prints may reach it.  Whether 2 is something else.
+ */
+static bool
+protect_stderr(int client)
 {
 	int null;
 
+	if (!is_same_channel(client, STDERR_FILENO))
+		return true;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null == -1)
-		return;
-	(void)dup2(null, STDERR_FILENO);
-	(void)close(null);
+	if (null != -1) {
+		(void)dup2(null, STDERR_FILENO);
+		(void)close(null);
+	}
+	return false;
 }
 
 /* What protects secrets and costs nothing, however we were started. */
@@ -172,7 +106,14 @@ static void
 protect_process(void)
 {
 	struct rlimit none = { 0, 0 };
+	int fd;
 
+	/* Descriptors 0 to 2 are open, so that no socket becomes one of them. */
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd != -1 && fd <= STDERR_FILENO);
+	if (fd != -1)
+		(void)close(fd);
 	(void)setrlimit(RLIMIT_CORE, &none);
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(SWIFTDROP_DUMPABLE)
@@ -181,6 +122,15 @@ protect_process(void)
 	/* A write to a closed connection or above a file limit is an error. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
+}
+
+static int
+usage_error(const char *what, const char *argument)
+{
+	(void)fprintf(stderr,
+	    "swiftdrop: %s %s\nTry 'swiftdrop --help' for more information.\n",
+	    what, argument);
+	return EX_USAGE;
 }
 
 /* Returns -1 to go on, or an exit status. */
@@ -197,8 +147,7 @@ parse_options(int argc, char **argv, struct options *o)
 	int c;
 
 	*o = (struct options){ .config_file = CONFIG_FILE };
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":c:", names, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "c:", names, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->config_file = optarg;
@@ -211,133 +160,81 @@ parse_options(int argc, char **argv, struct options *o)
 			(void)fputs(c == 'h' ? usage_text : version_text,
 			    stdout);
 			return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
-		case ':':
-			return usage_error("an argument is missing after",
-			    argv[optind - 1]);
-		default:
-			return usage_error("unknown option", argv[optind - 1]);
+		default: /* getopt_long(3) has said what is wrong. */
+			return EX_USAGE;
 		}
 	}
 	if (optind < argc) {
-		o->check = strcmp(argv[optind], "check") == 0;
-		o->config = strcmp(argv[optind], "config") == 0;
-		if (!o->check && !o->config)
-			return usage_error("unknown command", argv[optind]);
+		o->command = argv[optind];
 		o->addresses = argv + optind + 1;
 		o->naddresses = argc - optind - 1;
-		if (o->config && o->naddresses > 0)
+		if (strcmp(o->command, "check") != 0 &&
+		    strcmp(o->command, "config") != 0)
+			return usage_error("unknown command", o->command);
+		if (o->naddresses > 0 && strcmp(o->command, "config") == 0)
 			return usage_error("too many arguments, at",
 			    o->addresses[0]);
 	}
-	if (o->write && !o->check)
+	if (o->write &&
+	    (o->command == NULL || strcmp(o->command, "check") != 0))
 		return usage_error("only check knows the option", "--write");
 	return -1;
 }
 
-static int
-usage_error(const char *what, const char *argument)
-{
-	(void)fprintf(stderr,
-	    "swiftdrop: %s %s\nTry 'swiftdrop --help' for more information.\n",
-	    what, argument);
-	return EX_USAGE;
-}
-
-static int
-serve(const struct options *o, bool stderr_is_free)
-{
-	struct config config;
-	struct buf error;
-	sigset_t set;
-	int in, out, result, status;
-
-	/* From here on SIGTERM is looked at where it does no harm. */
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	/* A client on pipes. */
-	if (is_same_channel(STDOUT_FILENO, STDERR_FILENO)) {
-		silence_stderr();
-		stderr_is_free = false;
-	}
-	result = take_socket(&in, &out, &stderr_is_free);
-	buf_init(&error, LOG_LINE_MAX);
-	log_open("auto", stderr_is_free);
-	status = EX_CONFIG;
-	if (result == -1) {
-		log_text(LOG_CONFIG, LOG_LEVEL_ERROR,
-		    "LISTEN_FDS does not pass one connected stream socket; "
-		    "set Accept=yes in the .socket unit");
-	} else if (config_load(&config, o->config_file, &error) == -1) {
-		log_text(LOG_CONFIG, LOG_LEVEL_ERROR, "%s", buf_text(&error));
-		session_refuse(out);
-	} else {
-		log_open(config.smtp.log, stderr_is_free);
-		clear_environment();
-		log_warnings(&config);
-		session_run(&config, in, out);
-		status = EX_OK;
-	}
-	if (result == 0)
-		config_free(&config);
-	buf_free(&error);
-	log_close();
-	return status;
-}
-
-/*
- * Finds the client and closes what else was handed down.  Returns -1 when
- * systemd passes something that is not one connection; sd_listen_fds(3).
- */
-static int
-take_socket(int *in, int *out, bool *stderr_is_free)
-{
-	const char *pid;
-	char *end;
-	int i, n;
-
-	pid = getenv("LISTEN_PID");
-	*in = STDIN_FILENO;
-	*out = STDOUT_FILENO;
-	n = 0;
-	/* Asked here first: a session without needs no libsystemd. */
-	if (pid != NULL && getenv("LISTEN_FDS") != NULL &&
-	    strtol(pid, &end, 10) == (long)getpid() && *end == '\0')
-		n = lazy_load(LAZY_SYSTEMD) == 0 ? sd_listen_fds(1) : -1;
-	if (n == 0) {
-		closefrom(STDERR_FILENO + 1);
-		return 0;
-	}
-	for (i = 0; i < (n > 0 ? n : 1); i++) {
-		if (is_same_channel(SD_LISTEN_FDS_START + i, STDERR_FILENO)) {
-			*stderr_is_free = false;
-			silence_stderr();
-		}
-	}
-	if (n != 1 ||
-	    sd_is_socket(SD_LISTEN_FDS_START, AF_UNSPEC, SOCK_STREAM, 0) <= 0 ||
-	    !was_connected(SD_LISTEN_FDS_START))
-		return -1;
-	*in = *out = SD_LISTEN_FDS_START;
-	closefrom(SD_LISTEN_FDS_START + 1);
-	return 0;
-}
-
-/* A client that has gone already leaves an error behind, if not its name. */
+/* Whether fd is a stream socket with a client, or one that has gone again. */
 static bool
-was_connected(int fd)
+is_connection(int fd)
 {
 	struct sockaddr_storage address;
-	socklen_t len;
-	int error;
+	socklen_t len, value_len;
+	int value;
 
+	value_len = sizeof(value);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &value_len) == -1 ||
+	    value != SOCK_STREAM)
+		return false;
 	len = sizeof(address);
 	if (getpeername(fd, (struct sockaddr *)&address, &len) == 0)
 		return true;
-	error = 0;
-	len = sizeof(error);
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 &&
-	       error != 0;
+	/* A client that has gone leaves an error behind, if not its name. */
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &value_len) == 0 &&
+	       value != 0;
+}
+
+/*
+ * The descriptor that systemd passes, -1 where it passes none, or -2 where it
+ * is not one connection.  libsystemd is loaded only where LISTEN_PID is ours:
+ * no other session pays for it.
+ */
+static int
+passed_socket(void)
+{
+	union {
+		void *address;
+		int (*call)(int unset_environment);
+	} listen_fds = { NULL };
+	const char *pid;
+	void *library;
+	char *end;
+
+	pid = getenv("LISTEN_PID");
+	if (pid == NULL || strtol(pid, &end, 10) != (long)getpid() ||
+	    *end != '\0')
+		return -1;
+	library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
+	if (library != NULL)
+		listen_fds.address = dlsym(library, "sd_listen_fds");
+	if (listen_fds.address == NULL)
+		return -2;
+	switch (listen_fds.call(0)) {
+	case 0:
+		return -1;
+	case 1:
+		return is_connection(SD_LISTEN_FDS_START) ? SD_LISTEN_FDS_START
+							  : -2;
+	default:
+		return -2;
+	}
 }
 
 /*
@@ -357,29 +254,116 @@ clear_environment(void)
 	(void)clearenv();
 }
 
+/* What config.c has to say, a line each. */
 static void
-log_warnings(const struct config *config)
+log_lines(enum log_level level, const struct buf *lines)
 {
-	const char *line, *next;
+	const char *line;
+	size_t len;
 
-	for (line = buf_text(&config->warnings); *line != '\0';
-	     line = next + 1) {
-		next = strchr(line, '\n');
-		log_text(LOG_CONFIG, LOG_LEVEL_WARNING, "%.*s",
-		    (int)(next - line), line);
+	for (line = buf_text(lines); *line != '\0'; line += len + 1) {
+		len = strcspn(line, "\n");
+		log_text(LOG_CONFIG, level, "%.*s", (int)len, line);
+	}
+}
+
+/* The same on stderr, for a subcommand. */
+static void
+log_faults(const struct buf *lines)
+{
+	const char *line;
+	size_t len;
+
+	for (line = buf_text(lines); *line != '\0'; line += len + 1) {
+		len = strcspn(line, "\n");
+		log_fault("%.*s", (int)len, line);
 	}
 }
 
 static int
-show_config(const struct config *config)
+serve(const struct options *o, bool stderr_is_free)
 {
-	struct buf text;
-	int result;
+	BUF(faults, FAULTS_MAX);
+	struct config config;
+	sigset_t set;
+	int in, out, passed;
 
-	buf_init(&text, 16 * 1024 * 1024);
-	result = config_print(config, &text);
-	if (result == 0)
+	/* From here on SIGTERM is looked at where it does no harm. */
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	passed = passed_socket();
+	in = passed >= 0 ? passed : STDIN_FILENO;
+	out = passed >= 0 ? passed : STDOUT_FILENO;
+	if (passed != -1)
+		stderr_is_free =
+		    protect_stderr(SD_LISTEN_FDS_START) && stderr_is_free;
+	/* A client on pipes. */
+	stderr_is_free = protect_stderr(STDOUT_FILENO) && stderr_is_free;
+	closefrom(passed >= 0 ? SD_LISTEN_FDS_START + 1 : STDERR_FILENO + 1);
+	log_open("auto", stderr_is_free);
+	if (passed == -2) {
+		log_text(LOG_CONFIG, LOG_LEVEL_ERROR,
+		    "LISTEN_FDS does not pass one connected stream socket; "
+		    "set Accept=yes in the .socket unit");
+		return EX_CONFIG;
+	}
+	if (config_load(&config, o->config_file, environ, &faults) == -1) {
+		log_lines(LOG_LEVEL_ERROR, &faults);
+		session_refuse(out);
+		config_free(&config);
+		return EX_CONFIG;
+	}
+	log_open(config.smtp.log, stderr_is_free);
+	clear_environment();
+	log_lines(LOG_LEVEL_WARNING, &config.warnings);
+	session_run(&config, in, out);
+	log_close();
+	config_free(&config);
+	return EX_OK;
+}
+
+static int
+run_command(const struct options *o, bool stderr_is_free)
+{
+	BUF(faults, FAULTS_MAX);
+	BUF(text, 16 * 1024 * 1024);
+	struct config config;
+	int status;
+
+	closefrom(STDERR_FILENO + 1);
+	log_open("stderr", stderr_is_free);
+	if (config_load(&config, o->config_file, environ, &faults) == -1) {
+		log_faults(&faults);
+		config_free(&config);
+		return EX_CONFIG;
+	}
+	clear_environment();
+	log_lines(LOG_LEVEL_WARNING, &config.warnings);
+	if (strcmp(o->command, "check") == 0) {
+		status =
+		    check_run(&config, o->write, o->addresses, o->naddresses);
+	} else {
+		config_print(&config, &text);
 		(void)fputs(buf_text(&text), stdout);
-	buf_free(&text);
-	return result == 0 ? EX_OK : EX_OSERR;
+		status = text.error == 0 ? EX_OK : EX_OSERR;
+	}
+	config_free(&config);
+	return fflush(stdout) == 0 && ferror(stdout) == 0 ? status : EX_IOERR;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options options;
+	bool stderr_is_free;
+	int status;
+
+	protect_process();
+	stderr_is_free = protect_stderr(STDIN_FILENO);
+	status = parse_options(argc, argv, &options);
+	if (status != -1)
+		return status;
+	return options.command == NULL ? serve(&options, stderr_is_free)
+				       : run_command(&options, stderr_is_free);
 }

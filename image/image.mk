@@ -23,16 +23,17 @@ image-filter:
 	$(image_build) --target filter -t $(IMAGE)-filter .
 
 # swiftdrop-entry: its own parts and those of swiftdrop that read the
-# configuration. It needs no library at first use.
-ENTRY_PARTS = agree certificate environment files health list listener logs \
-	postconf sessions settings spool supervise tls
-ENTRY_CORE = address buf clock config endpoint ini log route stream
-ENTRY_SOURCES = image/swiftdrop-entry.c $(ENTRY_PARTS:%=image/%.c)
+# configuration.
+ENTRY_PARTS = $(patsubst %.c,%,$(filter-out image/swiftdrop-entry.c,\
+	$(wildcard image/*.c)))
+ENTRY_CORE = lib/address lib/buf lib/clock config lib/ini lib/log lib/route \
+	lib/stream lib/text
+ENTRY_OBJECTS = $(ENTRY_PARTS:%=$(B)/%.o)
 
-swiftdrop-entry: $(ENTRY_SOURCES) $(ENTRY_CORE:=.c) $(HEADERS)
-	$(CC) $(CFLAGS) $(HARDEN) -ffunction-sections -fdata-sections \
-		$(DEFINES) -Wall -Wextra $(LDHARDEN) -Wl,--gc-sections -o $@ \
-		$(ENTRY_SOURCES) $(ENTRY_CORE:=.c) -ljansson -lcrypto
+swiftdrop-entry: $(B)/image/swiftdrop-entry.o $(ENTRY_OBJECTS) \
+		$(ENTRY_CORE:%=$(B)/%.o)
+	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ \
+		-ljansson -lcrypto
 
 image-programs: swiftdrop-entry
 	$(MAKE) CPPFLAGS=-I/build/curl/install/include swiftdrop
@@ -44,16 +45,15 @@ image-programs: swiftdrop-entry
 
 # Its sources are read by the lint of the top Makefile, its tests are run
 # with the others.
-DEFINES += -I.
-SOURCES += $(ENTRY_SOURCES)
+SOURCES += image/swiftdrop-entry.c $(ENTRY_PARTS:=.c)
 HEADERS += $(wildcard image/*.h)
-ENTRY_TESTED = $(filter-out image/swiftdrop-entry.c,$(ENTRY_SOURCES))
 
-$(B)/unit_entry: tests/unit_entry.c $(ENTRY_TESTED) $(OBJECTS) $(HEADERS)
-	$(CC) $(CFLAGS) $(HARDEN) $(DEFINES) $(WARN) -o $@ $< \
-		$(ENTRY_TESTED) $(OBJECTS) $(LDHARDEN) -lcmocka $(LIBS) -lcrypto
+$(B)/unit_entry: tests/unit_entry.c $(ENTRY_OBJECTS) $(OBJECTS)
+	$(COMPILE) $(WARN) -o $@ $< $(ENTRY_OBJECTS) $(OBJECTS) $(LDHARDEN) \
+		-lcmocka $(LIBS)
 
-$(B)/san/unit_entry: tests/unit_entry.c $(ENTRY_TESTED) \
-		$(PARTS:%=$(B)/san/%.o) $(HEADERS)
-	$(CLANG) $(SANITIZE) $(DEFINES) -o $@ $< $(ENTRY_TESTED) \
-		$(PARTS:%=$(B)/san/%.o) -lcmocka $(LIBS) -lcrypto
+$(B)/san/unit_entry: tests/unit_entry.c $(ENTRY_PARTS:%=$(B)/san/%.o) \
+		$(PARTS:%=$(B)/san/%.o)
+	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -o $@ $< \
+		$(ENTRY_PARTS:%=$(B)/san/%.o) $(PARTS:%=$(B)/san/%.o) \
+		-lcmocka $(LIBS)

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * MD5, SHA-256 and HMAC as lower-case hex; the only file that knows libcrypto.
+ */
+#ifndef DIGEST_H
+#define DIGEST_H
+
+#include <stddef.h>
+
+#include "buf.h"
+
+enum {
+	DIGEST_MD5_HEX = 33, /* with the NUL */
+	DIGEST_SHA256_HEX = 65
+};
+
+/* A digest under way; NULL when there is no memory.  digest_hex() ends it. */
+void *digest_md5(void);
+void *digest_sha256(void);
+void digest_add(void *digest, const void *data, size_t len);
+
+/* Writes the result as hex and frees the digest; hex may be NULL. */
+void digest_hex(void *digest, char *hex);
+
+/* Appends the HMAC of text by "sha1", "sha256" or "sha512" as hex. */
+void digest_hmac(const char *name, const char *key, const struct buf *text,
+    struct buf *hex);
+
+#endif

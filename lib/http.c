@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One HTTP request and its answer.  The only file that knows libcurl;
+ * curl.se/libcurl/c/
+ */
+#include <curl/curl.h>
+#include <sys/stat.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "http.h"
+#include "log.h"
+#include "text.h"
+
+#include "banned.h"
+
+enum {
+	CONNECT_MAX_MS = 10000,
+	BODY_MAX = 4 * 1024 * 1024, /* a large catalog has some 100 KiB */
+	HEADER_MAX = 20 * 1024,     /* a token of Keystone's has a few KiB */
+	EXPECT_MIN = 1024 * 1024    /* octets of a body worth asking for */
+};
+
+/*
+ * Each request has a handle of its own: libcurl before 8.1 follows a freed
+ * pointer when an answer to a used one begins with a folded line (its issue
+ * 11101).  What is worth keeping between requests is shared.
+ */
+struct http {
+	CURLSH *share; /* connections, TLS sessions, names */
+	CURL *curl;    /* of the newest request, for its answer; or NULL */
+	char error[CURL_ERROR_SIZE];
+};
+
+struct http *
+http_open(void)
+{
+	static const curl_lock_data kept[] = { CURL_LOCK_DATA_CONNECT,
+		CURL_LOCK_DATA_SSL_SESSION, CURL_LOCK_DATA_DNS };
+	struct http *h;
+	size_t i;
+
+	h = calloc(1, sizeof(*h));
+	if (h != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+		h->share = curl_share_init();
+	for (i = 0; h != NULL && h->share != NULL && i < COUNT(kept); i++)
+		if (curl_share_setopt(h->share, CURLSHOPT_SHARE, kept[i]) !=
+		    CURLSHE_OK)
+			break;
+	if (i == COUNT(kept))
+		return h;
+	http_close(h);
+	return NULL;
+}
+
+void
+http_close(struct http *h)
+{
+	if (h == NULL)
+		return;
+	curl_easy_cleanup(h->curl);
+	(void)curl_share_cleanup(h->share);
+	free(h);
+}
+
+void
+http_request_init(struct http_request *r, const struct http_options *options,
+    const char *method)
+{
+	*r = (struct http_request){
+		.options = options,
+		.method = method,
+		.url = { .max = HEADER_MAX },
+		.answer = { .max = BODY_MAX },
+		.reason = { .max = 1024 },
+	};
+}
+
+void
+http_request_free(struct http_request *r)
+{
+	buf_free(&r->url);
+	buf_free(&r->answer);
+	buf_free(&r->reason);
+	curl_slist_free_all(r->headers);
+}
+
+void
+http_header(struct http_request *r, const char *format, ...)
+{
+	struct curl_slist *list;
+	va_list args;
+	BUF(line, HEADER_MAX);
+
+	va_start(args, format);
+	buf_vaddf(&line, format, args);
+	va_end(args);
+	/* libcurl leaves a header without a value out; "Name;" sends it. */
+	if (line.len > 2 && strcmp(line.data + line.len - 2, ": ") == 0) {
+		buf_cut(&line, line.len - 2);
+		buf_addc(&line, ';');
+	}
+	list = curl_slist_append(r->headers, buf_text(&line));
+	if (list == NULL || line.error != 0)
+		r->url.error = line.error;
+	if (list != NULL)
+		r->headers = list;
+}
+
+static size_t
+read_body(char *data, size_t size, size_t n, void *context)
+{
+	struct http_request *r = context;
+	ssize_t got;
+
+	got = r->read(r->body, r->offset, data, size * n);
+	if (got == -1)
+		return CURL_READFUNC_ABORT;
+	r->offset += got;
+	return (size_t)got;
+}
+
+/* libcurl sends again what a dead connection swallowed. */
+static int
+seek_body(void *context, curl_off_t offset, int origin)
+{
+	struct http_request *r = context;
+
+	if (origin != SEEK_SET || offset < 0 || offset > r->size)
+		return CURL_SEEKFUNC_FAIL;
+	r->offset = offset;
+	return CURL_SEEKFUNC_OK;
+}
+
+/* What is too long for us is not read, but nor is it a failure. */
+static size_t
+take_answer(char *data, size_t size, size_t n, void *context)
+{
+	struct http_request *r = context;
+
+	buf_add(&r->answer, data, size * n);
+	return size * n;
+}
+
+/* Sets an option unless one before it could not be set. */
+#define SET(option, value)                                                     \
+	(code = code == CURLE_OK                                               \
+		    ? curl_easy_setopt(h->curl, CURLOPT_##option, value)       \
+		    : code)
+
+static CURLcode
+set_tls(struct http *h, const struct http_options *o)
+{
+	const char *folder;
+	struct stat st;
+	CURLcode code;
+
+	/*
+	 * A hashed folder is looked up, a bundle is read whole: 30 to 40 ms
+	 * of each process.  libcurl has a default for either, so the one
+	 * that is not meant must be taken away.
+	 */
+	folder =
+	    stat(o->cacert, &st) == 0 && S_ISDIR(st.st_mode) ? o->cacert : NULL;
+	code = CURLE_OK;
+	SET(CAPATH, folder);
+	SET(CAINFO, folder == NULL ? o->cacert : NULL);
+	SET(PROXY_CAPATH, folder);
+	SET(PROXY_CAINFO, folder == NULL ? o->cacert : NULL);
+	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(SSL_VERIFYPEER, o->insecure ? 0L : 1L);
+	SET(SSL_VERIFYHOST, o->insecure ? 0L : 2L);
+	SET(SSLCERT, o->cert);
+	SET(SSLKEY, o->cert_key);
+	/* Without one OpenSSL asks for it, on the client's descriptor. */
+	SET(KEYPASSWD, "");
+	return code;
+}
+
+static CURLcode
+set_body(struct http *h, struct http_request *r)
+{
+	CURLcode code;
+
+	code = CURLE_OK;
+	r->offset = 0;
+	if (r->read != NULL) {
+		SET(UPLOAD, 1L);
+		SET(READFUNCTION, read_body);
+		SET(READDATA, r);
+		SET(SEEKFUNCTION, seek_body);
+		SET(SEEKDATA, r);
+		SET(INFILESIZE_LARGE, (curl_off_t)r->size);
+	} else if (r->text != NULL) {
+		SET(POST, 1L);
+		SET(POSTFIELDS, r->text);
+		SET(POSTFIELDSIZE_LARGE, (curl_off_t)strlen(r->text));
+	} else if (strcmp(r->method, "HEAD") == 0) {
+		SET(NOBODY, 1L);
+	}
+	SET(CUSTOMREQUEST, r->method);
+	return code;
+}
+
+static CURLcode
+set_options(struct http *h, struct http_request *r, int64_t deadline_ms)
+{
+	const struct http_options *o = r->options;
+	long timeout_ms;
+	CURLcode code;
+
+	timeout_ms = clock_left_ms(deadline_ms);
+	if (timeout_ms > o->timeout_s * 1000)
+		timeout_ms = (long)o->timeout_s * 1000;
+	/* Zero would mean no limit. */
+	if (timeout_ms <= 0)
+		return CURLE_OPERATION_TIMEDOUT;
+	code = r->url.error == 0 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
+	SET(SHARE, h->share);
+	SET(ERRORBUFFER, h->error);
+	SET(URL, buf_text(&r->url));
+	SET(PATH_AS_IS, 1L);
+	SET(PROTOCOLS_STR, "http,https");
+	SET(FOLLOWLOCATION, 0L);
+	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(NETRC, (long)CURL_NETRC_IGNORED);
+	SET(PROXY, o->proxy == NULL ? "" : o->proxy);
+	SET(NOPROXY, "");
+	SET(SUPPRESS_CONNECT_HEADERS, 1L);
+	SET(USERAGENT, "swiftdrop/" VERSION);
+	SET(HTTPHEADER, r->headers);
+	SET(WRITEFUNCTION, take_answer);
+	SET(WRITEDATA, r);
+	SET(TIMEOUT_MS, timeout_ms);
+	SET(CONNECTTIMEOUT_MS,
+	    timeout_ms < CONNECT_MAX_MS ? timeout_ms : (long)CONNECT_MAX_MS);
+	/* Signals are swiftdrop.c's; a resolver that hangs is left behind. */
+	SET(NOSIGNAL, 1L);
+	SET(QUICK_EXIT, 1L);
+	return code;
+}
+
+/* Says what a failure means; curl.se/libcurl/c/libcurl-errors.html */
+static enum http_fault
+judge(struct http *h, struct http_request *r, CURLcode code)
+{
+	const char *error;
+
+	/* Many servers refuse a body by closing while it is sent. */
+	if ((code == CURLE_OK && r->status != 0) ||
+	    (r->status >= 400 &&
+		(code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR)))
+		return HTTP_ANSWERED;
+	r->status = 0;
+	error = *h->error == '\0' ? curl_easy_strerror(code) : h->error;
+	log_printable(&r->reason, error, strlen(error), 200);
+	switch ((int)code) {
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_CIPHER:
+	case CURLE_SSL_ENGINE_NOTFOUND:
+	case CURLE_URL_MALFORMAT:
+		return HTTP_MISCONFIGURED;
+	default:
+		return HTTP_NO_ANSWER;
+	}
+}
+
+enum http_fault
+http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
+{
+	curl_off_t seconds;
+	CURLcode code;
+
+	http_header(r, "Expect:%s",
+	    r->size > EXPECT_MIN ? " 100-continue" : "");
+	curl_easy_cleanup(h->curl);
+	h->curl = curl_easy_init();
+	*h->error = '\0';
+	code = h->curl == NULL ? CURLE_OUT_OF_MEMORY
+			       : set_options(h, r, deadline_ms);
+	if (code == CURLE_OK)
+		code = set_tls(h, r->options);
+	if (code == CURLE_OK)
+		code = set_body(h, r);
+	if (code == CURLE_OK)
+		code = curl_easy_perform(h->curl);
+	(void)curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &r->status);
+	seconds = 0;
+	(void)curl_easy_getinfo(h->curl, CURLINFO_RETRY_AFTER, &seconds);
+	/* More than a day means the same as a day: give up. */
+	r->retry_after_ms = (seconds > 86400 ? 86400 : seconds) * 1000;
+	return judge(h, r, code);
+}
+
+const char *
+http_answer(const struct http *h, const char *name)
+{
+	struct curl_header *header;
+
+	return curl_easy_header(h->curl, name, 0, CURLH_HEADER, -1, &header) ==
+		       CURLHE_OK
+		   ? header->value
+		   : "";
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One message.  What is on disk has no name from birth on, so that nothing
+ * needs cleaning up after a crash.  Leaves it to its callers what a failure
+ * means.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "message.h"
+#include "text.h"
+
+#include "banned.h"
+
+enum {
+	CHUNK = 4 * 1024 /* octets read at a time */
+};
+
+void
+message_open(struct message *m, const char *spool_directory, int64_t limit)
+{
+	*m = (struct message){
+		.spool_directory = spool_directory,
+		.limit = limit,
+		.memory = { .max = MESSAGE_MEMORY },
+		.fd = -1,
+		.md5 = digest_md5(),
+		.sha256 = digest_sha256(),
+	};
+	if (m->md5 == NULL || m->sha256 == NULL)
+		m->fault = ENOMEM;
+}
+
+/* Nothing is kept from the first failure on; the reply is settled. */
+static void
+fail(struct message *m, int error)
+{
+	if (m->fault == 0)
+		m->fault = error;
+	buf_free(&m->memory);
+	if (m->fd != -1)
+		(void)close(m->fd);
+	m->fd = -1;
+}
+
+/* A file without a name; O_TMPFILE is not known to every file system. */
+static int
+open_file(const char *spool_directory)
+{
+	BUF(path, 4096);
+	int fd;
+
+	fd = open(spool_directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd != -1 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd;
+	buf_addf(&path, "%s/swiftdrop.XXXXXX", spool_directory);
+	if (path.error != 0) {
+		errno = path.error;
+		return -1;
+	}
+	fd = mkostemp(path.data, O_CLOEXEC);
+	if (fd != -1)
+		(void)unlink(path.data);
+	return fd;
+}
+
+static void
+write_file(struct message *m, const char *text, size_t len)
+{
+	ssize_t n;
+
+	while (len > 0 && m->fault == 0) {
+		n = write(m->fd, text, len);
+		if (n == -1 && errno != EINTR)
+			fail(m, errno);
+		if (n > 0) {
+			text += n;
+			len -= (size_t)n;
+		}
+	}
+}
+
+void
+message_add(void *context, const char *text, size_t len)
+{
+	struct message *m = context;
+
+	m->size += (int64_t)len;
+	if (m->size > m->limit && !m->too_big) {
+		m->too_big = true;
+		fail(m, EFBIG);
+	}
+	if (m->fault != 0)
+		return;
+	digest_add(m->md5, text, len);
+	digest_add(m->sha256, text, len);
+	if (m->fd == -1 && len <= MESSAGE_MEMORY - m->memory.len) {
+		buf_add(&m->memory, text, len);
+		if (m->memory.error != 0)
+			fail(m, m->memory.error);
+		return;
+	}
+	/* What was kept in memory goes first. */
+	if (m->fd == -1) {
+		m->fd = open_file(m->spool_directory);
+		if (m->fd == -1) {
+			fail(m, errno);
+			return;
+		}
+		write_file(m, buf_text(&m->memory), m->memory.len);
+		buf_free(&m->memory);
+	}
+	write_file(m, text, len);
+}
+
+int
+message_finish(struct message *m)
+{
+	digest_hex(m->md5, m->md5_hex);
+	digest_hex(m->sha256, m->sha256_hex);
+	m->md5 = m->sha256 = NULL;
+	return m->fault == 0 ? 0 : -1;
+}
+
+ssize_t
+message_read(const void *context, int64_t offset, void *data, size_t len)
+{
+	const struct message *m = context;
+	ssize_t n;
+
+	if (offset < 0 || m->fault != 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (offset >= m->size)
+		return 0;
+	if (len > (uint64_t)(m->size - offset))
+		len = (size_t)(m->size - offset);
+	if (m->fd == -1) {
+		memcpy(data, m->memory.data + offset, len);
+		return (ssize_t)len;
+	}
+	do
+		n = pread(m->fd, data, len, offset);
+	while (n == -1 && errno == EINTR);
+	return n;
+}
+
+/*
+ * The octets of the first header field when that is Received: the peer in
+ * front wrote it, with a new time and queue id at each delivery.  Folded lines
+ * belong to it (RFC 5322 section 2.2.3).
+ */
+static int64_t
+received_length(const struct message *m)
+{
+	char data[1024];
+	int64_t offset;
+	ssize_t i, n;
+	char last;
+
+	last = '\0';
+	for (offset = 0;; offset += n) {
+		n = message_read(m, offset, data, sizeof(data));
+		if (offset == 0 && (n < 9 || !text_is(data, 9, "Received:")))
+			return 0;
+		for (i = 0; i < n; last = data[i++])
+			if (last == '\n' && data[i] != ' ' && data[i] != '\t')
+				return offset + i;
+		if (n <= 0)
+			return offset;
+	}
+}
+
+int
+message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
+{
+	char data[CHUNK];
+	void *digest;
+	int64_t offset;
+	ssize_t n;
+
+	offset = received_length(m);
+	if (offset == 0) {
+		memcpy(hex, m->sha256_hex, DIGEST_SHA256_HEX);
+		return 0;
+	}
+	digest = digest_sha256();
+	if (digest == NULL) {
+		errno = ENOMEM;
+		return -1;
+	}
+	for (;; offset += n) {
+		n = message_read(m, offset, data, sizeof(data));
+		if (n <= 0)
+			break;
+		digest_add(digest, data, (size_t)n);
+	}
+	digest_hex(digest, hex);
+	return n == 0 ? 0 : -1;
+}
+
+void
+message_close(struct message *m)
+{
+	digest_hex(m->md5, NULL);
+	digest_hex(m->sha256, NULL);
+	buf_free(&m->memory);
+	if (m->fd != -1)
+		(void)close(m->fd);
+	*m = (struct message){ .fd = -1 };
+}
+
+int
+message_try_spool(const char *spool_directory)
+{
+	int fd, result, saved;
+
+	fd = open_file(spool_directory);
+	if (fd == -1)
+		return -1;
+	result = write(fd, "", 1) == 1 ? 0 : -1;
+	saved = errno;
+	(void)close(fd);
+	errno = saved;
+	return result;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Which account a recipient belongs to.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "route.h"
+#include "text.h"
+
+#include "banned.h"
+
+/* The octets up to a separator that is not inside a quoted local part. */
+static size_t
+entry_length(const char *text)
+{
+	size_t i;
+	bool quoted;
+
+	quoted = false;
+	for (i = 0; text[i] != '\0'; i++) {
+		if (quoted && text[i] == '\\' && text[i + 1] != '\0')
+			i++;
+		else if (text[i] == '"')
+			quoted = !quoted;
+		else if (text[i] == '\n' || (text[i] == ',' && !quoted))
+			break;
+	}
+	return i;
+}
+
+/* Appends the form for comparison of an entry; whether it is one. */
+static bool
+entry_key(const struct routes *r, const char *entry, size_t len,
+    struct buf *key)
+{
+	ADDRESS(a);
+
+	if (len == 1 && *entry == '*') {
+		buf_addc(key, '*');
+		return true;
+	}
+	if (*entry == '@') {
+		buf_addc(key, '@');
+		return utf8_is_valid(entry, len) &&
+		       address_domain(key, entry + 1, len - 1);
+	}
+	if (!address_parse(&a, entry, len) || !a.has_domain)
+		return false;
+	address_key(&a, r->origin, 0, key);
+	return true;
+}
+
+static bool
+add_claim(struct routes *r, int account, const struct buf *key)
+{
+	struct claim *claims;
+
+	claims = reallocarray(r->claims, r->n + 1, sizeof(*claims));
+	if (claims == NULL)
+		return false;
+	r->claims = claims;
+	claims[r->n].account = account;
+	claims[r->n].key = key->error == 0 ? strdup(buf_text(key)) : NULL;
+	return claims[r->n++].key != NULL;
+}
+
+bool
+route_add(struct routes *r, int account, const char *list, struct buf *reason)
+{
+	size_t before, len, next;
+
+	before = reason->len;
+	for (; *list != '\0'; list += next) {
+		BUF(key, 2 * ADDRESS_MAX);
+
+		list += strspn(list, ",\n ");
+		len = next = entry_length(list);
+		while (len > 0 && list[len - 1] == ' ')
+			len--;
+		if (len == 0)
+			continue;
+		if (!entry_key(r, list, len, &key)) {
+			buf_addf(reason,
+			    "%s\"%.*s\" is not user@domain, @domain or *",
+			    reason->len == before ? "" : "; ",
+			    (int)(len > 256 ? 256 : len), list);
+		} else if (!add_claim(r, account, &key)) {
+			buf_adds(reason, strerror(ENOMEM));
+			break;
+		}
+	}
+	return reason->len == before && reason->error == 0;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	const struct claim *x = a, *y = b;
+	int order;
+
+	order = strcmp(x->key, y->key);
+	return order != 0 ? order : x->account - y->account;
+}
+
+static int
+compare_key(const void *key, const void *claim)
+{
+	return strcmp(key, ((const struct claim *)claim)->key);
+}
+
+void
+route_sort(struct routes *r)
+{
+	if (r->n > 0)
+		qsort(r->claims, r->n, sizeof(r->claims[0]), compare);
+}
+
+const struct claim *
+route_twice(const struct routes *r, const struct claim *last)
+{
+	size_t i;
+
+	i = last == NULL ? 1 : (size_t)(last - r->claims) + 1;
+	for (; i < r->n; i++)
+		if (r->claims[i].account != r->claims[i - 1].account &&
+		    strcmp(r->claims[i].key, r->claims[i - 1].key) == 0)
+			return &r->claims[i];
+	return NULL;
+}
+
+int
+route_find(const struct routes *r, const struct address *a)
+{
+	size_t cut[] = { 0, address_extension(a, r->delimiters), a->local.len };
+	const struct claim *found;
+	size_t i;
+
+	/* The address, without its extension, its domain, anything. */
+	for (i = 0; i <= COUNT(cut); i++) {
+		BUF(key, 2 * ADDRESS_MAX);
+
+		if (i < COUNT(cut))
+			address_key(a, r->origin, cut[i], &key);
+		else
+			buf_addc(&key, '*');
+		if (key.error != 0)
+			return ROUTE_FAULT;
+		found = r->n == 0 ? NULL
+				  : bsearch(buf_text(&key), r->claims, r->n,
+					sizeof(r->claims[0]), compare_key);
+		if (found != NULL)
+			return found->account;
+	}
+	return ROUTE_NONE;
+}
+
+void
+route_free(struct routes *r)
+{
+	size_t i;
+
+	for (i = 0; i < r->n; i++)
+		free(r->claims[i].key);
+	free(r->claims);
+}

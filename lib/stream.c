@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Bounded CRLF lines and runs of octets over a pair of descriptors.
+ *
+ * The descriptors may be shared with other processes (a terminal, a pipe of
+ * a shell), so they are left in blocking mode: poll(2) says when a call will
+ * not block, sockets are used with MSG_DONTWAIT besides.
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "stream.h"
+
+#include "banned.h"
+
+enum {
+	STREAM_LINGER_MS = 1000,   /* for the peer to read the last reply */
+	STREAM_INPUT = 64 * 1024,  /* octets read ahead */
+	STREAM_OUTPUT = 32 * 1024, /* octets that wait before they are sent */
+	STREAM_BARE_LF_MS = 2000   /* grace for the rest of a broken line */
+};
+
+/* Where stream_read_line() stands in a line; lives for one call. */
+struct line_reader {
+	struct buf *line; /* borrowed */
+	size_t max;
+	size_t seen;  /* octets before the LF, CR included */
+	char last;    /* the octet before */
+	bool bare_lf; /* a LF came without its CR */
+};
+
+/* An address that is connected to. */
+union endpoint {
+	struct sockaddr any;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+	struct sockaddr_un un;
+};
+
+static bool
+parse_ip(const char *host, size_t len, in_port_t port, union endpoint *e)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	if (len == 0 || len >= sizeof(text))
+		return false;
+	memcpy(text, host, len);
+	text[len] = '\0';
+	if (text[0] == '[' && text[len - 1] == ']') {
+		text[len - 1] = '\0';
+		e->in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
+			.sin6_port = port };
+		return inet_pton(AF_INET6, text + 1, &e->in6.sin6_addr) == 1;
+	}
+	e->in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = port };
+	return inet_pton(AF_INET, text, &e->in.sin_addr) == 1;
+}
+
+/* How many addresses an endpoint means: localhost is IPv4, then IPv6. */
+static size_t
+parse_endpoint(const char *text, union endpoint at[2])
+{
+	const char *colon;
+	unsigned long port;
+	in_port_t n;
+	size_t len;
+	char *end;
+
+	if (strncmp(text, "unix:", 5) == 0) {
+		len = strlen(text + 5);
+		at->un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+		if (len == 0 || len >= sizeof(at->un.sun_path))
+			return 0;
+		memcpy(at->un.sun_path, text + 5, len);
+		return 1;
+	}
+	colon = strrchr(text, ':');
+	if (colon == NULL || colon[1] < '0' || colon[1] > '9')
+		return 0;
+	port = strtoul(colon + 1, &end, 10);
+	if (*end != '\0' || port == 0 || port > 65535)
+		return 0;
+	n = htons((uint16_t)port);
+	len = (size_t)(colon - text);
+	if (len != 9 || memcmp(text, "localhost", len) != 0)
+		return parse_ip(text, len, n, at) ? 1 : 0;
+	return parse_ip("127.0.0.1", 9, n, &at[0]) &&
+		       parse_ip("[::1]", 5, n, &at[1])
+		   ? 2
+		   : 0;
+}
+
+bool
+stream_is_endpoint(const char *text)
+{
+	union endpoint at[2];
+
+	return parse_endpoint(text, at) > 0;
+}
+
+int
+stream_connect(const char *endpoint, int64_t deadline_ms)
+{
+	struct timeval wait;
+	union endpoint at[2];
+	size_t i, n;
+	int fd, left_ms;
+
+	n = parse_endpoint(endpoint, at);
+	errno = EINVAL;
+	for (i = 0; i < n; i++) {
+		fd = socket(at[i].any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd == -1)
+			return -1;
+		/* The limit of connect(2), socket(7); 0 would be none. */
+		left_ms = clock_left_ms(deadline_ms) + 1;
+		wait =
+		    (struct timeval){ left_ms / 1000, left_ms % 1000 * 1000 };
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait,
+		    sizeof(wait));
+		if (connect(fd, &at[i].any,
+			at[i].any.sa_family == AF_UNIX ? sizeof(at[i].un)
+			: at[i].any.sa_family == AF_INET
+			    ? sizeof(at[i].in)
+			    : sizeof(at[i].in6)) == 0)
+			return fd;
+		left_ms = errno;
+		(void)close(fd);
+		/* As TCP and UNIX sockets say that the time is over. */
+		errno = left_ms == EINPROGRESS || left_ms == EAGAIN ? ETIMEDOUT
+								    : left_ms;
+	}
+	return -1;
+}
+
+int
+stream_init(struct stream *s, int in, int out, int stop)
+{
+	*s = (struct stream){
+		.in = in,
+		.out = out,
+		.stop = stop,
+		.pending = { .max = STREAM_OUTPUT },
+	};
+	s->data = malloc(STREAM_INPUT);
+	return s->data == NULL ? -1 : 0;
+}
+
+void
+stream_free(struct stream *s)
+{
+	free(s->data);
+	s->data = NULL;
+	buf_free(&s->pending);
+}
+
+/* Waits until fd can be read from or written to. */
+static enum stream_status
+wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
+{
+	struct pollfd fds[2];
+	int n;
+
+	if (s->idle_ms > 0 && clock_ms() + s->idle_ms < deadline_ms)
+		deadline_ms = clock_ms() + s->idle_ms;
+	/* A peer that never pauses does not stretch the limit. */
+	if (events == POLLIN && clock_left_ms(deadline_ms) == 0)
+		return STREAM_TIMEOUT;
+	/* poll(2) passes over a descriptor of -1. */
+	fds[0] = (struct pollfd){ .fd = fd, .events = events };
+	fds[1] = (struct pollfd){
+		.fd = events == POLLIN ? s->stop : -1,
+		.events = POLLIN,
+	};
+	do
+		n = poll(fds, 2, clock_left_ms(deadline_ms));
+	while (n == -1 && errno == EINTR);
+	if (n == -1)
+		return STREAM_END;
+	if (n == 0)
+		return STREAM_TIMEOUT;
+	if (fds[1].revents != 0)
+		return STREAM_STOP;
+	return (fds[0].revents & POLLNVAL) != 0 ? STREAM_END : STREAM_OK;
+}
+
+/* One write that does not block once poll(2) has said POLLOUT. */
+static ssize_t
+send_some(int fd, const char *data, size_t len)
+{
+	ssize_t n;
+
+	n = send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n != -1 || errno != ENOTSOCK)
+		return n;
+	/* A writable pipe takes this much at once (pipe(7)). */
+	return write(fd, data, len < PIPE_BUF ? len : PIPE_BUF);
+}
+
+static enum stream_status
+send_all(struct stream *s, const char *data, size_t len, int64_t deadline_ms)
+{
+	enum stream_status status;
+	ssize_t n;
+
+	n = 0;
+	while (len > 0) {
+		status = wait_for(s, s->out, POLLOUT, deadline_ms);
+		if (status == STREAM_OK) {
+			n = send_some(s->out, data, len);
+			if (n == -1 && (errno == EINTR || errno == EAGAIN))
+				continue;
+			if (n == -1)
+				status = STREAM_END;
+		}
+		if (status != STREAM_OK) {
+			s->discard = true;
+			buf_reset(&s->pending);
+			return status;
+		}
+		data += n;
+		len -= (size_t)n;
+	}
+	return STREAM_OK;
+}
+
+enum stream_status
+stream_flush(struct stream *s, int64_t deadline_ms)
+{
+	enum stream_status status;
+
+	if (s->discard || s->pending.len == 0)
+		return STREAM_OK;
+	status = send_all(s, s->pending.data, s->pending.len, deadline_ms);
+	buf_reset(&s->pending);
+	return status;
+}
+
+enum stream_status
+stream_write(struct stream *s, const void *data, size_t len,
+    int64_t deadline_ms)
+{
+	enum stream_status status;
+
+	if (s->discard)
+		return STREAM_OK;
+	if (len > STREAM_OUTPUT - s->pending.len) {
+		status = stream_flush(s, deadline_ms);
+		if (status != STREAM_OK)
+			return status;
+	}
+	buf_add(&s->pending, data, len);
+	if (s->pending.error == 0)
+		return STREAM_OK;
+	/* Too large to wait, or no memory: what was written before goes first. */
+	s->pending.error = 0;
+	status = stream_flush(s, deadline_ms);
+	return status == STREAM_OK ? send_all(s, data, len, deadline_ms)
+				   : status;
+}
+
+/*
+ * Reads more when all was taken.  Replies go out first: a client that waits
+ * for one would never send what is waited for here.
+ */
+static enum stream_status
+fill(struct stream *s, int64_t deadline_ms)
+{
+	enum stream_status status;
+	ssize_t n;
+
+	status = stream_flush(s, deadline_ms);
+	if (status != STREAM_OK)
+		return status;
+	for (;;) {
+		status = wait_for(s, s->in, POLLIN, deadline_ms);
+		if (status != STREAM_OK)
+			return status;
+		n = read(s->in, s->data, STREAM_INPUT);
+		if (n > 0) {
+			s->start = 0;
+			s->end = (size_t)n;
+			return STREAM_OK;
+		}
+		if (n == 0)
+			return STREAM_END;
+		if (errno != EINTR && errno != EAGAIN)
+			return STREAM_END;
+	}
+}
+
+/*
+ * Takes octets up to the end of the line and tells whether it came.  Only
+ * CRLF ends a line (RFC 5321 section 2.3.8): what is refused is dropped up to
+ * there, so that its tail is never read as a command of its own.
+ */
+static bool
+take_line(struct stream *s, struct line_reader *r)
+{
+	char octet;
+
+	while (s->start < s->end) {
+		octet = s->data[s->start++];
+		if (octet == '\n' && r->last == '\r')
+			return true;
+		if (octet == '\n')
+			r->bare_lf = true;
+		/* One more than the limit: the CR is stored as well. */
+		if (r->seen <= r->max)
+			buf_addc(r->line, octet);
+		r->seen++;
+		r->last = octet;
+	}
+	return false;
+}
+
+enum stream_status
+stream_read_line(struct stream *s, struct buf *line, size_t max,
+    int64_t deadline_ms)
+{
+	struct line_reader r = { .line = line, .max = max };
+	enum stream_status status;
+	int64_t until_ms;
+
+	buf_reset(line);
+	while (!take_line(s, &r)) {
+		until_ms = deadline_ms;
+		if (r.bare_lf && r.last == '\n' &&
+		    clock_left_ms(deadline_ms) > STREAM_BARE_LF_MS)
+			until_ms = clock_ms() + STREAM_BARE_LF_MS;
+		status = fill(s, until_ms);
+		if (status == STREAM_TIMEOUT && until_ms != deadline_ms)
+			return STREAM_BARE_LF;
+		if (status != STREAM_OK)
+			return status;
+	}
+	if (r.bare_lf)
+		return STREAM_BARE_LF;
+	/* A line that there is no memory for is too long as well. */
+	if (r.seen - 1 > r.max || line->error != 0)
+		return STREAM_TOO_LONG;
+	buf_cut(line, r.seen - 1);
+	return STREAM_OK;
+}
+
+enum stream_status
+stream_peek(struct stream *s, const char **data, size_t *len,
+    int64_t deadline_ms)
+{
+	enum stream_status status;
+
+	if (s->start == s->end) {
+		status = fill(s, deadline_ms);
+		if (status != STREAM_OK)
+			return status;
+	}
+	*data = s->data + s->start;
+	*len = s->end - s->start;
+	return STREAM_OK;
+}
+
+void
+stream_take(struct stream *s, size_t len)
+{
+	s->start += len;
+}
+
+void
+stream_linger(struct stream *s)
+{
+	int64_t deadline_ms;
+
+	deadline_ms = clock_ms() + STREAM_LINGER_MS;
+	if (stream_flush(s, deadline_ms) != STREAM_OK ||
+	    shutdown(s->out, SHUT_WR) == -1)
+		return;
+	s->stop = -1;
+	do
+		s->start = s->end;
+	while (fill(s, deadline_ms) == STREAM_OK);
+}
+
+bool
+stream_peer_is_gone(const struct stream *s)
+{
+	struct pollfd fd = { .fd = s->out };
+
+	return poll(&fd, 1, 0) == 1 && (fd.revents & (POLLERR | POLLHUP)) != 0;
+}
