@@ -221,6 +221,8 @@ class Store(Server):
         self.storage_url = f"{self.url}/v1/AUTH_test"
         self.catalog = catalog
         self.containers = {"mail"}
+        self.users = {self.user}
+        self.ignores_if_none_match = False      # as Ceph RGW does
         self.objects = {}
         self.requests = []
         self.scripts = collections.defaultdict(collections.deque)
@@ -307,7 +309,7 @@ class Store(Server):
             headers = exchange.headers
             user = headers.get("x-auth-user") or headers.get("x-storage-user")
             key = headers.get("x-auth-key") or headers.get("x-storage-pass")
-            if (user, key) != (self.user, self.password):
+            if user not in self.users | {self.user} or key != self.password:
                 return exchange.answer(401)
             self.tokens.append(token)
             return exchange.answer(200, X_Storage_Url=self.storage_url,
@@ -333,7 +335,8 @@ class Store(Server):
             return 204, {"X_Container_Object_Count": len(self.objects)}
         if exchange.method == "PUT":
             etag = hashlib.md5(exchange.body).hexdigest()
-            if headers.get("if-none-match") == "*" and path in self.objects:
+            if headers.get("if-none-match") == "*" and \
+                    path in self.objects and not self.ignores_if_none_match:
                 return 412, {}
             if headers.get("etag", etag).strip('"') != etag:
                 return 422, {}

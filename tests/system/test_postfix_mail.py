@@ -27,7 +27,7 @@ def test_mail_is_stored_with_its_envelope(postfix, container):
     metadata = container.metadata(name)
     assert metadata.pop("fingerprint") == hashlib.sha256(
         b"sender@client.example\na@example.org\nb@example.org\n\n"
-        + MAIL).hexdigest()
+        + hashlib.sha256(MAIL).hexdigest().encode()).hexdigest()
     assert metadata == {
         "envelope-count": "2",
         "envelope-from": "sender@client.example",

@@ -706,3 +706,20 @@ def test_greeting_does_not_wait_for_swift(bench, store):
     session.hang_up()
     session.ends(0)
     assert store.requests == []
+
+
+@pytest.mark.parametrize("line", (b" folded", b"\tfolded", b" a: b", b" "))
+def test_answer_that_begins_with_a_folded_line(line, bench, store):
+    """libcurl 7.88.1 follows a freed pointer when the handle was used before:
+    seen with a program built for it (`make san`), in any but the first
+    request of a session."""
+    def folded(exchange):
+        exchange.read()
+        exchange.send(b"HTTP/1.1 201 Created\r\n" + line + b"\r\nEtag: "
+                      + b"0" * 32 + b"\r\nContent-Length: 0\r\n\r\n")
+    store.once("PUT", folded, folded)
+    session = bench.accept(archive=store.account())
+    for _ in range(2):
+        assert session.deliver(MESSAGE).code == 451
+    assert session.deliver(MESSAGE).code == 250
+    session.quit()

@@ -337,7 +337,7 @@ def test_fingerprint(content, xforward, bench, store):
     metadata = store.of("PUT")[0].metadata()
     assert metadata["sha256"] == hashlib.sha256(content).hexdigest()
     assert metadata["fingerprint"] == objects.fingerprint(
-        "Sender@Example.org", recipients, content, xforward)
+        "Sender@Example.org", recipients, content)
     session.quit()
 
 
@@ -711,8 +711,8 @@ def test_a_new_name_after_412_counts_as_a_try(bench, store):
     session.quit()
 
 
-def test_412_on_the_second_account_keeps_the_first(bench, store):
-    """Accounts already stored keep their name; the reply shows the first."""
+def test_412_is_a_new_name_for_that_account_alone(bench, store):
+    """Each account's object has its own name; the reply shows the first."""
     store.containers |= {"one", "two"}
     count = []
 
@@ -731,26 +731,9 @@ def test_412_on_the_second_account_keeps_the_first(bench, store):
         MESSAGE, recipients=["one@example.com", "two@example.com"]))
     puts = store.of("PUT")
     assert [put.path.split("/")[3] for put in puts] == ["one", "two", "two"]
-    assert puts[0].name == puts[1].name == "cur/" + name
-    assert puts[2].name != puts[1].name
+    assert puts[0].name == "cur/" + name
+    assert len({put.name for put in puts}) == 3
     assert sorted(store.objects) == sorted([puts[0].path, puts[2].path])
-    session.quit()
-
-
-def test_412_on_the_first_account_is_a_new_name_for_all(bench, store):
-    """One name for a message, whatever the number of accounts."""
-    store.containers |= {"one", "two"}
-    store.once("PUT", answer(412))
-    store.once("HEAD", answer(200, Etag=FOREIGN))
-    session = bench.accept(**{
-        name: store.account(recipients=f"{name}@example.com", container=name,
-                            retries="1") for name in ("one", "two")})
-    name = name_of(session.deliver(
-        MESSAGE, recipients=["one@example.com", "two@example.com"]))
-    puts = store.of("PUT")
-    assert [put.path.split("/")[3] for put in puts] == ["one", "one", "two"]
-    assert puts[0].name != puts[1].name
-    assert puts[1].name == puts[2].name == "cur/" + name
     session.quit()
 
 
@@ -777,6 +760,51 @@ def test_201_with_foreign_etags_is_deferred(bench, store):
     session = bench.accept(archive=store.account(retries="1"))
     assert str(session.deliver(MESSAGE)) == DEFERRED
     assert store.objects == {}
+    session.quit()
+
+
+def two_logins(store, **options):
+    """Two sections that reach one container by different users."""
+    return {name: store.account(recipients=f"{name}@example.com", user=user,
+                                **options)
+            for name, user in (("one", store.user), ("two", "test:other"))}
+
+
+BOTH = ["one@example.com", "two@example.com"]
+
+
+def test_two_logins_for_one_container_are_two_objects(bench, store):
+    """Also where If-None-Match is ignored, as by Ceph RGW."""
+    store.users.add("test:other")
+    store.ignores_if_none_match = True
+    session = bench.accept(**two_logins(store))
+    name = name_of(session.deliver(MESSAGE, recipients=BOTH))
+    first, second = store.of("PUT")
+    assert first.name == "cur/" + name
+    assert sorted(store.objects) == sorted([first.path, second.path])
+    assert first.name != second.name
+    assert [objects.recipients(put.metadata()) for put in (first, second)] \
+        == [[address] for address in BOTH]
+    session.quit()
+
+
+def test_foreign_etag_for_one_account_spares_the_other(bench, store):
+    store.users.add("test:other")
+    store.ignores_if_none_match = True
+    count = []
+
+    def second(exchange):
+        count.append(exchange)
+        if len(count) == 2:
+            foreign(exchange)
+        else:
+            exchange.good()
+    store.always("PUT", second)
+    session = bench.accept(**two_logins(store, retries="1"))
+    name_of(session.deliver(MESSAGE, recipients=BOTH))
+    first, damaged, third = store.of("PUT")
+    assert [request.path for request in store.of("DELETE")] == [damaged.path]
+    assert sorted(store.objects) == sorted([first.path, third.path])
     session.quit()
 
 
@@ -857,8 +885,12 @@ def test_one_message_for_several_accounts(bench, store):
                             prefix=f"{name}/") for name in ("one", "two")})
     recipients = ["a@one.example", "b@two.example", "c@one.example"]
     name = name_of(session.deliver(MESSAGE, recipients=recipients))
-    assert sorted(store.objects) == [f"/v1/AUTH_test/one/one/{name}",
-                                     f"/v1/AUTH_test/two/two/{name}"]
+    assert [put.path.rpartition("/")[0] for put in store.of("PUT")] == [
+        "/v1/AUTH_test/one/one", "/v1/AUTH_test/two/two"]
+    names = [put.path.rpartition("/")[2] for put in store.of("PUT")]
+    assert names[0] == name != names[1]
+    assert sorted(store.objects) == sorted(
+        put.path for put in store.of("PUT"))
     for put, own in zip(store.of("PUT"), (recipients[::2], recipients[1:2])):
         metadata = put.metadata()
         assert objects.recipients(metadata) == own

@@ -9,19 +9,18 @@ NAME = re.compile(r"(\d{10})\.M(\d{6})P(\d+)R([0-9a-f]{16})"
                   r"\.([^/:,]+),S=(\d+)")
 
 
-def fingerprint(sender, recipients, content, xforward=False):
+def fingerprint(sender, recipients, content):
     """The contract's fingerprint."""
-    if xforward:
-        lines = content.split(b"\r\n")
-        if lines[0].lower().startswith(b"received:"):
+    lines = content.split(b"\r\n")
+    if lines[0].lower().startswith(b"received:"):
+        del lines[0]
+        while lines and lines[0][:1] in (b" ", b"\t"):
             del lines[0]
-            while lines and lines[0][:1] in (b" ", b"\t"):
-                del lines[0]
-            content = b"\r\n".join(lines)
     text = sender + "\n"
     for recipient in sorted(address.lower() for address in recipients):
         text += recipient + "\n"
-    return hashlib.sha256(text.encode() + b"\n" + content).hexdigest()
+    text += "\n" + hashlib.sha256(b"\r\n".join(lines)).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def recipients(metadata):
