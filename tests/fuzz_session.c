@@ -52,42 +52,13 @@ static const char config_text[] =
 static struct config config;
 static int in = -1, out = -1;
 
-static void fill(int fd, const void *data, size_t size);
-static void check_replies(void);
-static void check_line(const char *line, size_t len);
-static void check_decoder(const char *data, size_t size);
-static void collect(void *context, const char *text, size_t len);
-static void require(bool condition, const char *what);
-
-int
-LLVMFuzzerInitialize(int *argc, char ***argv)
+static void
+require(bool condition, const char *what)
 {
-	struct buf error;
-	char path[64];
-
-	(void)argc;
-	(void)argv;
-	(void)clearenv();
-	in = memfd_create("in", MFD_CLOEXEC);
-	out = memfd_create("out", MFD_CLOEXEC);
-	require(in != -1 && out != -1, "memfd_create");
-	fill(in, config_text, sizeof(config_text) - 1);
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", in);
-	buf_init(&error, 1024);
-	require(config_load(&config, path, &error) == 0, buf_text(&error));
-	buf_free(&error);
-	return 0;
-}
-
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	fill(in, data, size);
-	fill(out, "", 0);
-	session_run(&config, in, out);
-	check_replies();
-	check_decoder((const char *)data, size);
-	return 0;
+	if (condition)
+		return;
+	(void)fprintf(stderr, "fuzz_session: want %s\n", what);
+	abort();
 }
 
 /* Makes a file of these octets, to be read from its start. */
@@ -98,6 +69,42 @@ fill(int fd, const void *data, size_t size)
 	    "an empty file");
 	require(write(fd, data, size) == (ssize_t)size, "a full file");
 	require(lseek(fd, 0, SEEK_SET) == 0, "a file at its start");
+}
+
+int
+LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	char *nothing[] = { NULL };
+	BUF(faults, 4096);
+	char path[64];
+
+	(void)argc;
+	(void)argv;
+	in = memfd_create("in", MFD_CLOEXEC);
+	out = memfd_create("out", MFD_CLOEXEC);
+	require(in != -1 && out != -1, "memfd_create");
+	fill(in, config_text, sizeof(config_text) - 1);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", in);
+	require(config_load(&config, path, nothing, &faults) == 0,
+	    buf_text(&faults));
+	return 0;
+}
+
+/* RFC 5321 section 4.2: three digits, a blank or hyphen, printable text. */
+static void
+check_line(const char *line, size_t len)
+{
+	static const char stored[] = "250 2.0.0 Ok: ";
+	size_t i;
+
+	require(len >= 4 && line[0] >= '2' && line[0] <= '5' &&
+		    (line[3] == ' ' || line[3] == '-'),
+	    "a reply code");
+	for (i = 0; i < len; i++)
+		require(line[i] >= ' ' && line[i] <= '~', "printable replies");
+	require(len < sizeof(stored) - 1 ||
+		    memcmp(line, stored, sizeof(stored) - 1) != 0,
+	    "no promise: nothing can be stored here");
 }
 
 static void
@@ -118,35 +125,25 @@ check_replies(void)
 	}
 }
 
-/* RFC 5321 section 4.2: three digits, a blank or hyphen, printable text. */
 static void
-check_line(const char *line, size_t len)
+collect(void *context, const char *text, size_t len)
 {
-	static const char stored[] = "250 2.0.0 Ok: ";
-	size_t i;
-
-	require(len >= 4 && line[0] >= '2' && line[0] <= '5' &&
-		    (line[3] == ' ' || line[3] == '-'),
-	    "a reply code");
-	for (i = 0; i < len; i++)
-		require(line[i] >= ' ' && line[i] <= '~', "printable replies");
-	require(len < sizeof(stored) - 1 ||
-		    memcmp(line, stored, sizeof(stored) - 1) != 0,
-	    "no promise: nothing can be stored here");
+	require(len > 0, "content that is not empty");
+	buf_add(context, text, len);
+	require(((const struct buf *)context)->error == 0,
+	    "no more than came in");
 }
 
 /* However the octets are cut into pieces, the decoder finds the same. */
 static void
 check_decoder(const char *data, size_t size)
 {
-	struct data whole, octets;
-	struct buf a, b;
+	struct data whole = { .state = DATA_LINE };
+	struct data octets = { .state = DATA_LINE };
+	BUF(a, size);
+	BUF(b, size);
 	size_t i, taken;
 
-	buf_init(&a, size);
-	buf_init(&b, size);
-	smtp_data_init(&whole);
-	smtp_data_init(&octets);
 	taken = smtp_data_decode(&whole, data, size, collect, &a);
 	for (i = 0; i < size && octets.state != DATA_END; i++)
 		(void)smtp_data_decode(&octets, data + i, 1, collect, &b);
@@ -156,22 +153,15 @@ check_decoder(const char *data, size_t size)
 	require(a.len == b.len &&
 		    memcmp(buf_text(&a), buf_text(&b), a.len) == 0,
 	    "the same content");
-	buf_free(&a);
-	buf_free(&b);
 }
 
-static void
-collect(void *context, const char *text, size_t len)
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	require(len > 0, "content that is not empty");
-	require(buf_add(context, text, len) == 0, "no more than came in");
-}
-
-static void
-require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz_session: want %s\n", what);
-	abort();
+	fill(in, data, size);
+	fill(out, "", 0);
+	session_run(&config, in, out);
+	check_replies();
+	check_decoder((const char *)data, size);
+	return 0;
 }

@@ -16,21 +16,19 @@
 #include <cmocka.h>
 
 #include "buf.h"
+#include "text.h"
 
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
-
-/* Octets as C would write them. */
+/* Appends octets as C would write them. */
 static inline const char *
 unit_show(struct buf *out, const char *text, size_t len)
 {
 	size_t i;
 
-	buf_init(out, 4096);
 	for (i = 0; i < len; i++)
 		if (text[i] >= ' ' && text[i] <= '~')
-			(void)buf_add_octet(out, text[i]);
+			buf_addc(out, text[i]);
 		else
-			(void)buf_addf(out, "\\%03o",
+			buf_addf(out, "\\%03o",
 			    (unsigned int)(unsigned char)text[i]);
 	return buf_text(out);
 }
@@ -40,7 +38,7 @@ static inline void
 unit_octets(const char *name, const char *got, size_t got_len, const char *want,
     size_t want_len)
 {
-	struct buf g, w;
+	struct buf g = { .max = 4096 }, w = { .max = 4096 };
 
 	if (got_len == want_len &&
 	    (want_len == 0 || memcmp(got, want, want_len) == 0))

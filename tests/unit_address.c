@@ -2,9 +2,6 @@
 /*
  * Addresses: what parses, into what, and when two of them are the same.
  */
-#include <errno.h>
-#include <stdlib.h>
-
 #include "unit.h"
 
 #include "address.h"
@@ -71,30 +68,23 @@ mailboxes_parse_as_rfc_5321_has_them(void **state)
 		{ "text behind a literal", "a@[1]x", NULL },
 		{ "not UTF-8", "a\xff@c", NULL },
 	};
-	struct address a;
-	struct buf got;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		address_init(&a);
-		buf_init(&got, 1000);
-		errno = 0;
-		if (address_parse(&a, rows[i].in, strlen(rows[i].in)) == 0) {
-			assert_int_equal(buf_addf(&got, "%s|%s|",
-					     buf_text(&a.local),
-					     buf_text(&a.domain)),
-			    0);
-			assert_int_equal(address_key(&a, "O", 0, &got), 0);
-			unit_text(rows[i].name, buf_text(&got),
-			    rows[i].want == NULL ? "refused" : rows[i].want);
+		ADDRESS(a);
+		BUF(got, 1000);
+
+		if (address_parse(&a, rows[i].in, strlen(rows[i].in))) {
+			buf_addf(&got, "%s|%s|", buf_text(&a.local),
+			    buf_text(&a.domain));
+			address_key(&a, "O", 0, &got);
+			assert_int_equal(got.error, 0);
 		} else {
-			unit_text(rows[i].name, "refused",
-			    rows[i].want == NULL ? "refused" : rows[i].want);
-			unit_number(rows[i].name, errno, EINVAL);
+			buf_adds(&got, "refused");
 		}
-		buf_free(&got);
-		address_free(&a);
+		unit_text(rows[i].name, buf_text(&got),
+		    rows[i].want == NULL ? "refused" : rows[i].want);
 	}
 }
 
@@ -110,19 +100,16 @@ only_octets_outside_ascii_need_smtputf8(void **state)
 		{ "domain", "a@\xc3\xbc", true, true },
 		{ "no domain", "a", false, false },
 	};
-	struct address a;
 	size_t i;
 
 	(void)state;
-	address_init(&a);
 	for (i = 0; i < COUNT(rows); i++) {
-		assert_int_equal(address_parse(&a, rows[i].in,
-				     strlen(rows[i].in)),
-		    0);
+		ADDRESS(a);
+
+		assert_true(address_parse(&a, rows[i].in, strlen(rows[i].in)));
 		unit_number(rows[i].name, a.utf8, rows[i].utf8);
 		unit_number(rows[i].name, a.has_domain, rows[i].has_domain);
 	}
-	address_free(&a);
 }
 
 /* As split_addr(3) of Postfix. */
@@ -148,29 +135,23 @@ extensions_split_as_in_postfix(void **state)
 		{ "mailer-daemon", "MAILER-DAEMON", "-", "mailer-daemon" },
 		{ "double-bounce", "double-bounce", "-", "double-bounce" },
 	};
-	struct address a;
-	struct buf key, want;
+	const char *p;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		address_init(&a);
-		buf_init(&key, 100);
-		buf_init(&want, 100);
-		assert_int_equal(address_parse(&a, rows[i].local,
-				     strlen(rows[i].local)),
-		    0);
-		assert_int_equal(address_key(&a, "o",
-				     address_extension(&a, rows[i].delimiters),
-				     &key),
-		    0);
-		for (const char *p = rows[i].want; *p != '\0'; p++)
-			(void)buf_add_octet(&want, ascii_lower(*p));
-		(void)buf_add_text(&want, "@o");
+		ADDRESS(a);
+		BUF(key, 100);
+		BUF(want, 100);
+
+		assert_true(
+		    address_parse(&a, rows[i].local, strlen(rows[i].local)));
+		address_key(&a, "o", address_extension(&a, rows[i].delimiters),
+		    &key);
+		for (p = rows[i].want; *p != '\0'; p++)
+			buf_addc(&want, ascii_lower(*p));
+		buf_adds(&want, "@o");
 		unit_text(rows[i].name, buf_text(&key), buf_text(&want));
-		buf_free(&key);
-		buf_free(&want);
-		address_free(&a);
 	}
 }
 
@@ -198,60 +179,8 @@ a_mailbox_ends_at_a_blank_or_bracket(void **state)
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++)
 		unit_number(rows[i].name,
-		    (long long)address_span(rows[i].in, strlen(rows[i].in),
-			rows[i].brackets),
+		    (long long)address_span(rows[i].in, rows[i].brackets),
 		    (long long)rows[i].want);
-}
-
-static void
-utf8_is_that_of_rfc_3629(void **state)
-{
-	static const struct {
-		const char *name, *in;
-		bool want;
-	} rows[] = {
-		{ "ascii", "a\x7f", true },
-		{ "two octets", "\xc2\x80\xdf\xbf", true },
-		{ "three octets", "\xe0\xa0\x80\xed\x9f\xbf\xef\xbf\xbf",
-		    true },
-		{ "four octets", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", true },
-		{ "lone continuation", "\x80", false },
-		{ "overlong of two", "\xc1\xbf", false },
-		{ "overlong of three", "\xe0\x9f\xbf", false },
-		{ "overlong of four", "\xf0\x8f\xbf\xbf", false },
-		{ "surrogate", "\xed\xa0\x80", false },
-		{ "above U+10FFFF", "\xf4\x90\x80\x80", false },
-		{ "five octets", "\xf8\x88\x80\x80\x80", false },
-		{ "cut after one", "\xc3", false },
-		{ "cut after three", "\xf0\x90\x80", false },
-		{ "not continued", "\xc3(", false },
-	};
-	char *exact;
-	size_t i, len;
-
-	(void)state;
-	for (i = 0; i < COUNT(rows); i++) {
-		/* Without a NUL, so that a read behind the end is seen. */
-		len = strlen(rows[i].in);
-		exact = malloc(len);
-		assert_non_null(exact);
-		memcpy(exact, rows[i].in, len);
-		unit_number(rows[i].name, utf8_is_valid(exact, len),
-		    rows[i].want);
-		free(exact);
-	}
-}
-
-static void
-control_characters_are_found(void **state)
-{
-	(void)state;
-	assert_false(text_has_control("a ~\xc3\xbc"));
-	assert_true(text_has_control("a\x1f"));
-	assert_true(text_has_control("\x7f"));
-	assert_int_equal(ascii_lower('Z'), 'z');
-	assert_int_equal(ascii_lower('['), '[');
-	assert_int_equal(ascii_lower('\xc3'), '\xc3');
 }
 
 int
@@ -262,8 +191,6 @@ main(void)
 		cmocka_unit_test(only_octets_outside_ascii_need_smtputf8),
 		cmocka_unit_test(extensions_split_as_in_postfix),
 		cmocka_unit_test(a_mailbox_ends_at_a_blank_or_bracket),
-		cmocka_unit_test(utf8_is_that_of_rfc_3629),
-		cmocka_unit_test(control_characters_are_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,51 @@
 
 #include "banned.h"
 
-/* want: "[section]key=value;" in order, "key;" without a value, or "!LINE". */
+static void
+show_section(void *context, const char *section, unsigned int line)
+{
+	assert_true(line > 0);
+	buf_addf(context, "[%s]", section);
+}
+
+static void
+show_entry(void *context, const char *section, const char *key,
+    const char *value, unsigned int line)
+{
+	assert_non_null(section);
+	assert_true(line > 0);
+	buf_addf(context, "%s%s%s;", key, value == NULL ? "" : "=",
+	    value == NULL ? "" : value);
+}
+
+static void
+show_fault(void *context, const char *reason, unsigned int line)
+{
+	assert_true(strlen(reason) > 0);
+	buf_addf(context, "!%u", line);
+}
+
+static void
+show_reason(void *context, const char *reason, unsigned int line)
+{
+	buf_addf(context, "%u: %s", line, reason);
+}
+
+/* Shows in *got what the octets hold. */
+static void
+parse(const char *in, size_t len, struct buf *got,
+    void (*fault)(void *, const char *, unsigned int))
+{
+	const struct ini_reader reader = { show_section, show_entry, fault,
+		got };
+	BUF(text, 1000);
+
+	buf_add(&text, in, len);
+	ini_parse(&text, &reader);
+	assert_int_equal(got->error, 0);
+}
+
+/* want: "[section]", "key=value;", "key;" without a value, "!LINE", in order. */
 static void
 files_read_as_configparser_reads_them(void **state)
 {
@@ -41,110 +85,120 @@ files_read_as_configparser_reads_them(void **state)
 		{ "empty section name is a key", "[a]\n[]", "[a][];" },
 		{ "CRLF", "[a]\r\nk = v\r\n", "[a]k=v;" },
 		{ "CR", "[a]\rk = v\r", "[a]k=v;" },
-		{ "no-break space", "[a]\nk\xc2\xa0=\xe2\x80\x83v", "[a]k=v;" },
 		{ "no last LF", "[a]\nk = v\n  w", "[a]k=v|w;" },
+		{ "several values of a key", "[a]\nk = v\nK: w\n",
+		    "[a]k=v;k=w;" },
+		{ "a section again", "[a]\n[b]\n[a]\n", "[a][b][a]" },
+		{ "byte order mark", "\xef\xbb\xbf[a]\nk = v\n", "[a]k=v;" },
+		{ "byte order mark alone", "\xef\xbb\xbf", "" },
+		{ "byte order mark inside", "[a]\n\xef\xbb\xbfk = v\n",
+		    "[a]\xef\xbb\xbfk=v;" },
 		{ "nothing", "", "" },
-		{ "no section", "\nk = v\n", "!2" },
-		{ "no key", "[a]\n= v\n", "!2" },
-		{ "duplicate key", "[a]\nk = v\nK: w\n", "!3" },
-		{ "duplicate section", "[a]\n[b]\n[a]\n", "!3" },
-		{ "duplicate DEFAULT", "[DEFAULT]\n\n[DEFAULT]\n", "!3" },
-		{ "continued without value", "[a]\nk\n  v\n", "!3" },
-		{ "not UTF-8", "[a]\nk = \xff\n", "!2" },
+		{ "no section", "\nk = v\nl = w\n[a]\nk = v\n", "!2[a]k=v;" },
+		{ "no key", "[a]\n= v\nk = w\n", "[a]!2k=w;" },
+		{ "continued without value", "[a]\nk\n  v\nl = w",
+		    "[a]!3k;l=w;" },
+		{ "not UTF-8", "[a]\nk = \xff\nl = w\n", "[a]!2" },
 	};
-	struct ini ini;
-	struct buf got, error;
-	size_t i, k, n;
+	size_t i, k;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		buf_init(&got, 1000);
-		buf_init(&error, 1000);
-		if (ini_parse(&ini, rows[i].in, strlen(rows[i].in), &error) ==
-		    -1) {
-			(void)buf_addf(&got, "!%u", ini.error_line);
-			assert_true(error.len > 0);
-		}
-		n = error.len > 0 ? 0 : ini.nentries;
-		for (k = 0; k < n; k++) {
-			if (k == 0 || ini.entries[k].section !=
-					  ini.entries[k - 1].section)
-				(void)buf_addf(&got, "[%s]",
-				    ini.sections[ini.entries[k].section].name);
-			(void)buf_add_text(&got, ini.entries[k].key);
-			if (ini.entries[k].value != NULL)
-				(void)buf_addf(&got, "=%s",
-				    ini.entries[k].value);
-			(void)buf_add_octet(&got, ';');
-		}
+		BUF(got, 1000);
+
+		parse(rows[i].in, strlen(rows[i].in), &got, show_fault);
 		for (k = 0; k < got.len; k++)
 			if (got.data[k] == '\n')
 				got.data[k] = '|';
 		unit_text(rows[i].name, buf_text(&got), rows[i].want);
-		buf_free(&got);
-		buf_free(&error);
-		ini_free(&ini);
 	}
 }
 
 static void
 a_nul_is_refused(void **state)
 {
-	struct ini ini;
-	struct buf error;
+	BUF(got, 100);
 
 	(void)state;
-	buf_init(&error, 100);
-	assert_int_equal(ini_parse(&ini, "[a]\nk=\0v", 8, &error), -1);
-	assert_string_equal(buf_text(&error), "control character (NUL)");
-	assert_int_equal(ini.error_line, 2);
-	ini_free(&ini);
-	buf_free(&error);
+	parse("[a]\nk=\0v\nl=w\n", 12, &got, show_reason);
+	assert_string_equal(buf_text(&got), "[a]2: control character (NUL)");
 }
 
 /* What looks like a key may be a secret in the wrong place. */
 static void
 a_report_does_not_show_values(void **state)
 {
-	struct ini ini;
-	struct buf error;
+	BUF(got, 1000);
 
 	(void)state;
-	buf_init(&error, 1000);
-	assert_int_equal(ini_parse(&ini, "swordfish = x\n", 14, &error), -1);
-	assert_null(strstr(buf_text(&error), "swordfish"));
-	ini_free(&ini);
-	buf_reset(&error);
-	assert_int_equal(ini_parse(&ini, "[a]\nkey\n swordfish\n", 19, &error),
-	    -1);
-	assert_null(strstr(buf_text(&error), "swordfish"));
-	ini_free(&ini);
-	buf_free(&error);
+	parse("swordfish = x\n", 14, &got, show_reason);
+	assert_string_equal(buf_text(&got),
+	    "1: no section comes before this line");
+	buf_reset(&got);
+	parse("[a]\nkey\n swordfish\n", 19, &got, show_reason);
+	assert_string_equal(buf_text(&got),
+	    "[a]3: a key without a value cannot go on herekey;");
+	buf_reset(&got);
+	parse("[a]\n= swordfish\n", 16, &got, show_reason);
+	assert_null(strstr(buf_text(&got), "swordfish"));
+}
+
+struct count {
+	unsigned int entries, line; /* and where the newest was */
+	size_t longest;             /* value, in octets */
+	char key[16];               /* of the newest */
+};
+
+static void
+count_section(void *context, const char *section, unsigned int line)
+{
+	(void)context;
+	assert_string_equal(section, "a");
+	assert_int_equal(line, 1);
+}
+
+static void
+count_fault(void *context, const char *reason, unsigned int line)
+{
+	(void)context;
+	fail_msg("%u: %s", line, reason);
+}
+
+static void
+count_entry(void *context, const char *section, const char *key,
+    const char *value, unsigned int line)
+{
+	struct count *c = context;
+
+	assert_string_equal(section, "a");
+	c->entries++;
+	c->line = line;
+	if (strlen(value) > c->longest)
+		c->longest = strlen(value);
+	(void)snprintf(c->key, sizeof(c->key), "%s", key);
 }
 
 static void
 lines_have_no_limit_and_keys_their_numbers(void **state)
 {
-	struct ini ini;
-	struct buf text, error;
+	struct count c = { .entries = 0 };
+	const struct ini_reader reader = { count_section, count_entry,
+		count_fault, &c };
+	BUF(text, 1000000);
 	int i;
 
 	(void)state;
-	buf_init(&text, 1000000);
-	buf_init(&error, 100);
-	assert_int_equal(buf_add_text(&text, "[a]\nlong = "), 0);
+	buf_adds(&text, "[a]\nlong = ");
 	for (i = 0; i < 300000; i++)
-		assert_int_equal(buf_add_octet(&text, 'x'), 0);
+		buf_addc(&text, 'x');
 	for (i = 0; i < 100; i++)
-		assert_int_equal(buf_addf(&text, "\nk%d = %d", i, i), 0);
-	assert_int_equal(ini_parse(&ini, text.data, text.len, &error), 0);
-	assert_int_equal(ini.nentries, 101);
-	assert_int_equal(strlen(ini.entries[0].value), 300000);
-	assert_string_equal(ini.entries[100].key, "k99");
-	assert_int_equal(ini.entries[100].line, 102);
-	ini_free(&ini);
-	buf_free(&text);
-	buf_free(&error);
+		buf_addf(&text, "\nk%d = %d", i, i);
+	assert_int_equal(text.error, 0);
+	ini_parse(&text, &reader);
+	assert_int_equal(c.entries, 101);
+	assert_int_equal(c.longest, 300000);
+	assert_string_equal(c.key, "k99");
+	assert_int_equal(c.line, 102);
 }
 
 int

@@ -15,7 +15,6 @@
 
 #include "clock.h"
 #include "inject.h"
-#include "lazy.h"
 #include "message.h"
 #include "smtp.h"
 
@@ -45,7 +44,7 @@ static int
 setup(void **state)
 {
 	(void)state;
-	if (mkdtemp(folder) == NULL || lazy_load(LAZY_CRYPTO) == -1)
+	if (mkdtemp(folder) == NULL)
 		return -1;
 	(void)snprintf(reinject, sizeof(reinject), "unix:%s/s", folder);
 	return 0;
@@ -72,26 +71,26 @@ ends_in(const struct buf *heard, const char *end)
 static void
 serve(int listener, int report, const char *const *answers)
 {
-	struct buf heard;
+	struct buf heard = { .max = 100000 };
 	const char *end;
 	char octet;
 	int fd;
 
-	buf_init(&heard, 100000);
 	fd = accept(listener, NULL, NULL);
 	end = NULL;
 	for (; *answers != NULL; answers++) {
-		while (end != NULL && !ends_in(&heard, end))
-			if (read(fd, &octet, 1) != 1 ||
-			    buf_add_octet(&heard, octet) == -1)
+		while (end != NULL && !ends_in(&heard, end)) {
+			if (read(fd, &octet, 1) != 1)
 				goto out;
+			buf_addc(&heard, octet);
+		}
 		if (write(fd, *answers, strlen(*answers)) == -1)
 			break;
 		end = strncmp(*answers, "354", 3) == 0 ? "\r\n.\r\n" : "\r\n";
 	}
 	(void)shutdown(fd, SHUT_WR);
 	while (read(fd, &octet, 1) == 1)
-		(void)buf_add_octet(&heard, octet);
+		buf_addc(&heard, octet);
 out:
 	(void)!write(report, buf_text(&heard), heard.len);
 	_exit(0);
@@ -125,7 +124,7 @@ finish(pid_t pid, int report, struct buf *heard)
 	char octet;
 
 	while (read(report, &octet, 1) == 1)
-		(void)buf_add_octet(heard, octet);
+		buf_addc(heard, octet);
 	(void)close(report);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	assert_int_equal(unlink(reinject + 5), 0);
@@ -137,7 +136,7 @@ settle(void *context, struct recipient *recipient)
 {
 	(void)context;
 	(void)recipient;
-	return smtp_reply(REPLY_RCPT_OK);
+	return &reply_rcpt_ok;
 }
 
 static const char *
@@ -158,7 +157,7 @@ run(struct inject *i, const struct smtp *s, const char *content,
 	enum inject_outcome outcome;
 	const char *step;
 
-	message_open(&m, "/tmp", 100000, false);
+	message_open(&m, "/tmp", 100000);
 	message_add(&m, content, strlen(content));
 	assert_int_equal(message_finish(&m), 0);
 	step = "recipient";
@@ -172,9 +171,9 @@ run(struct inject *i, const struct smtp *s, const char *content,
 		step = "commit";
 		outcome = inject_commit(i, clock_ms() + 5000);
 	}
-	(void)buf_addf(got, "%s %s", step, outcome_name(outcome));
+	buf_addf(got, "%s %s", step, outcome_name(outcome));
 	if (outcome == INJECT_REFUSED)
-		(void)buf_addf(got, " %d %s", i->code, buf_text(&i->reply));
+		buf_addf(got, " %d %s", i->code, buf_text(&i->reply));
 	inject_end(i);
 	message_close(&m);
 }
@@ -189,17 +188,16 @@ struct row {
 static void
 play(const struct row *row, const char *const *commands, const char *content)
 {
+	BUF(got, 1000);
+	BUF(heard, 100000);
 	struct inject i;
 	struct smtp s;
-	struct buf got, heard;
 	size_t k;
 	pid_t pid;
 	int report;
 
 	smtp_init(&s, &smtp_config, true, settle, NULL);
 	inject_init(&i, &smtp_config);
-	buf_init(&got, 1000);
-	buf_init(&heard, 100000);
 	for (k = 0; commands[k] != NULL; k++)
 		assert_int_equal(
 		    smtp_command(&s, commands[k], strlen(commands[k]))->code,
@@ -210,8 +208,6 @@ play(const struct row *row, const char *const *commands, const char *content)
 	unit_text(row->name, buf_text(&got), row->want);
 	if (row->heard != NULL)
 		unit_text(row->name, buf_text(&heard), row->heard);
-	buf_free(&got);
-	buf_free(&heard);
 	inject_free(&i);
 	smtp_free(&s);
 }
@@ -324,37 +320,34 @@ dots_are_stuffed_and_bare_crs_made_blanks(void **state)
 	};
 	struct row row = { "content", { HELLO, OK, OK, GO_ON, OK, NULL },
 		"commit ok", NULL };
-	struct buf heard;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		buf_init(&heard, 1000);
-		(void)buf_addf(&heard, ENVELOPE "DATA\r\n%s.\r\nQUIT\r\n",
+		BUF(heard, 1000);
+
+		buf_addf(&heard, ENVELOPE "DATA\r\n%s.\r\nQUIT\r\n",
 		    rows[i].want);
 		row.heard = buf_text(&heard);
 		play(&row, plain, rows[i].content);
-		buf_free(&heard);
 	}
 }
 
 static void
 nobody_listens(void **state)
 {
+	BUF(got, 100);
 	struct inject i;
 	struct smtp s;
-	struct buf got;
 	size_t k;
 
 	(void)state;
 	smtp_init(&s, &smtp_config, true, settle, NULL);
 	inject_init(&i, &smtp_config);
-	buf_init(&got, 100);
 	for (k = 0; plain[k] != NULL; k++)
 		(void)smtp_command(&s, plain[k], strlen(plain[k]));
 	run(&i, &s, "a\r\n", &got);
 	assert_string_equal(buf_text(&got), "recipient failed");
-	buf_free(&got);
 	inject_free(&i);
 	smtp_free(&s);
 }

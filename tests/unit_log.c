@@ -165,16 +165,14 @@ targets_are_those_of_the_manual(void **state)
 static void
 what_is_not_printable_is_a_question_mark(void **state)
 {
-	struct buf out;
+	BUF(out, 100);
 
 	(void)state;
-	buf_init(&out, 100);
 	log_printable(&out, "a\0\r\n\xff~ b", 8, 100);
 	assert_string_equal(buf_text(&out), "a????~ b");
 	buf_reset(&out);
 	log_printable(&out, "abcdef", 6, 3);
 	assert_string_equal(buf_text(&out), "abc");
-	buf_free(&out);
 }
 
 int

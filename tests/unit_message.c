@@ -12,7 +12,6 @@
 
 #include "unit.h"
 
-#include "lazy.h"
 #include "message.h"
 
 #include "banned.h"
@@ -30,7 +29,7 @@ setup(void **state)
 	content = malloc(LIMIT);
 	for (i = 0; content != NULL && i < LIMIT; i++)
 		content[i] = (char)(i * 31 + i / 251);
-	return content == NULL ? -1 : lazy_load(LAZY_CRYPTO);
+	return content == NULL ? -1 : 0;
 }
 
 static int
@@ -79,7 +78,7 @@ digests_are_the_known_ones(void **state)
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		message_open(&m, "/tmp", LIMIT, false);
+		message_open(&m, "/tmp", LIMIT);
 		if (*rows[i].in != '\0')
 			message_add(&m, rows[i].in, strlen(rows[i].in));
 		assert_int_equal(message_finish(&m), 0);
@@ -113,8 +112,8 @@ above_256_kib_a_file_takes_over(void **state)
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		message_open(&m, "/tmp", LIMIT, false);
-		message_open(&whole, "/tmp", LIMIT, false);
+		message_open(&m, "/tmp", LIMIT);
+		message_open(&whole, "/tmp", LIMIT);
 		for (at = 0; at < rows[i].len; at += n) {
 			n = rows[i].len - at;
 			if (n > rows[i].step)
@@ -141,7 +140,7 @@ above_the_limit_it_counts_and_keeps_nothing(void **state)
 	char octet;
 
 	(void)state;
-	message_open(&m, "/tmp", 10, false);
+	message_open(&m, "/tmp", 10);
 	message_add(&m, content, 10);
 	assert_false(m.too_big);
 	message_add(&m, content, 1);
@@ -163,7 +162,7 @@ the_file_has_no_name(void **state)
 
 	(void)state;
 	assert_non_null(mkdtemp(folder));
-	message_open(&m, folder, LIMIT, false);
+	message_open(&m, folder, LIMIT);
 	message_add(&m, content, LIMIT);
 	assert_int_equal(m.fault, 0);
 	assert_int_not_equal(m.fd, -1);
@@ -180,7 +179,7 @@ a_missing_folder_matters_only_above_256_kib(void **state)
 	struct message m;
 
 	(void)state;
-	message_open(&m, "/nonexistent", LIMIT, false);
+	message_open(&m, "/nonexistent", LIMIT);
 	message_add(&m, content, MESSAGE_MEMORY);
 	assert_int_equal(m.fault, 0);
 	message_add(&m, content, 1);
@@ -205,7 +204,7 @@ a_full_spool_is_a_fault(void **state)
 	tiny = saved;
 	tiny.rlim_cur = MESSAGE_MEMORY;
 	(void)signal(SIGXFSZ, SIG_IGN);
-	message_open(&m, "/tmp", LIMIT, false);
+	message_open(&m, "/tmp", LIMIT);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tiny), 0);
 	message_add(&m, content, MESSAGE_MEMORY);
 	message_add(&m, content, 1000);
@@ -218,22 +217,19 @@ a_full_spool_is_a_fault(void **state)
 }
 
 static void
-sha256_of(const char *head, const char *text, char hex[MESSAGE_SHA256_HEX])
+sha256_of(const char *text, size_t len, char hex[DIGEST_SHA256_HEX])
 {
-	struct message m;
+	void *digest;
 
-	message_open(&m, "/tmp", LIMIT, false);
-	message_add(&m, head, strlen(head));
-	if (*text != '\0')
-		message_add(&m, text, strlen(text));
-	assert_int_equal(message_finish(&m), 0);
-	memcpy(hex, m.sha256_hex, MESSAGE_SHA256_HEX);
-	message_close(&m);
+	digest = digest_sha256();
+	assert_non_null(digest);
+	digest_add(digest, text, len);
+	digest_hex(digest, hex);
 }
 
-/* want: what the fingerprint covers of the content. */
+/* want: what the hash covers of the content. */
 static void
-fingerprints_leave_out_a_leading_received(void **state)
+content_is_hashed_without_a_leading_received(void **state)
 {
 	static const struct {
 		const char *name, *in, *want;
@@ -241,65 +237,144 @@ fingerprints_leave_out_a_leading_received(void **state)
 		{ "one line", "Received: x\r\nA: b\r\n", "A: b\r\n" },
 		{ "folded", "Received: x\r\n\ty\r\n z\r\nA: b\r\n",
 		    "A: b\r\n" },
+		{ "a folded line of blanks", "Received: x\r\n \r\nA: b\r\n",
+		    "A: b\r\n" },
 		{ "any case", "rECEIVED:x\r\nA: b\r\n", "A: b\r\n" },
 		{ "only the first", "Received: x\r\nReceived: y\r\n",
 		    "Received: y\r\n" },
 		{ "not first", "A: b\r\nReceived: x\r\n",
 		    "A: b\r\nReceived: x\r\n" },
+		{ "a blank before the colon", "Received : x\r\n",
+		    "Received : x\r\n" },
 		{ "longer name", "Received-SPF: x\r\n", "Received-SPF: x\r\n" },
 		{ "shorter name", "Receive: x\r\n", "Receive: x\r\n" },
 		{ "in the body", "\r\nReceived: x\r\n", "\r\nReceived: x\r\n" },
 		{ "nothing but it", "Received: x\r\n", "" },
+		{ "nothing but it, folded", "Received: x\r\n\ty\r\n", "" },
 		{ "an empty line behind", "Received: x\r\n\r\nb\r\n",
 		    "\r\nb\r\n" },
 		{ "cut in the name", "Recei", "Recei" },
 		{ "nothing", "", "" },
 	};
+	char got[DIGEST_SHA256_HEX], want[DIGEST_SHA256_HEX];
 	struct message m;
-	char got[MESSAGE_SHA256_HEX], want[MESSAGE_SHA256_HEX];
 	size_t at, i, len;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
 		len = strlen(rows[i].in);
 		for (at = 0; at <= len; at++) {
-			message_open(&m, "/tmp", LIMIT, true);
-			message_add_fingerprint(&m, "one\n", 4);
-			message_add_fingerprint(&m, "two\n", 4);
+			message_open(&m, "/tmp", LIMIT);
 			if (at > 0)
 				message_add(&m, rows[i].in, at);
 			if (at < len)
 				message_add(&m, rows[i].in + at, len - at);
 			assert_int_equal(message_finish(&m), 0);
-			sha256_of("one\n", rows[i].want, want);
-			message_fingerprint(&m, 0, got);
+			assert_int_equal(message_content_hex(&m, got), 0);
+			sha256_of(rows[i].want, strlen(rows[i].want), want);
 			unit_text(rows[i].name, got, want);
-			sha256_of("two\n", rows[i].want, want);
-			message_fingerprint(&m, 1, got);
-			unit_text(rows[i].name, got, want);
-			sha256_of("", rows[i].in, want);
+			sha256_of(rows[i].in, len, want);
 			unit_text(rows[i].name, m.sha256_hex, want);
 			message_close(&m);
 		}
 	}
 }
 
+/* The field is read in pieces: none of its lengths may end it early. */
 static void
-without_xforward_received_counts(void **state)
+a_long_received_is_left_out_whole(void **state)
 {
-	static const char text[] = "Received: x\r\nA: b\r\n";
+	static const char begin[] = "Received: x", end[] = "A: b\r\n";
+	char got[DIGEST_SHA256_HEX], want[DIGEST_SHA256_HEX];
 	struct message m;
-	char got[MESSAGE_SHA256_HEX], want[MESSAGE_SHA256_HEX];
+	size_t len;
 
 	(void)state;
-	message_open(&m, "/tmp", LIMIT, false);
-	message_add_fingerprint(&m, "head\n", 5);
-	message_add(&m, text, sizeof(text) - 1);
-	assert_int_equal(message_finish(&m), 0);
-	message_fingerprint(&m, 0, got);
-	sha256_of("head\n", text, want);
-	assert_string_equal(got, want);
-	message_close(&m);
+	sha256_of(end, strlen(end), want);
+	for (len = 900; len < 2200; len++) {
+		BUF(text, 4096);
+
+		buf_adds(&text, begin);
+		while (text.len < len)
+			buf_addf(&text, "\r\n %0*zu",
+			    (int)(len - text.len > 70 ? 70 : 1), text.len);
+		buf_addf(&text, "\r\n%s", end);
+		message_open(&m, "/tmp", LIMIT);
+		message_add(&m, text.data, text.len);
+		assert_int_equal(message_finish(&m), 0);
+		assert_int_equal(message_content_hex(&m, got), 0);
+		unit_text("content", got, want);
+		message_close(&m);
+	}
+}
+
+/* What waits in the file is hashed from there. */
+static void
+content_of_any_size_is_hashed(void **state)
+{
+	static const char received[] = "Received: x\r\n\ty\r\nA: b\r\n";
+	static const struct {
+		const char *name;
+		size_t len;
+		int file;
+	} rows[] = {
+		{ "in memory", 1000, 0 },
+		{ "in a file", MESSAGE_MEMORY + 4097, 1 },
+	};
+	char got[DIGEST_SHA256_HEX], want[DIGEST_SHA256_HEX];
+	struct message m;
+	void *digest;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		message_open(&m, "/tmp", LIMIT);
+		message_add(&m, received, strlen(received));
+		message_add(&m, content, rows[i].len);
+		assert_int_equal(message_finish(&m), 0);
+		unit_number(rows[i].name, m.fd != -1, rows[i].file);
+		digest = digest_sha256();
+		digest_add(digest, "A: b\r\n", 6);
+		digest_add(digest, content, rows[i].len);
+		digest_hex(digest, want);
+		assert_int_equal(message_content_hex(&m, got), 0);
+		unit_text(rows[i].name, got, want);
+		message_close(&m);
+		message_open(&m, "/tmp", LIMIT);
+		message_add(&m, content, rows[i].len);
+		assert_int_equal(message_finish(&m), 0);
+		assert_int_equal(message_content_hex(&m, got), 0);
+		unit_text(rows[i].name, got, m.sha256_hex);
+		message_close(&m);
+	}
+}
+
+/* Known values of RFC 4231, test case 2; SHA-1's is that of RFC 2202. */
+static void
+signatures_are_the_known_ones(void **state)
+{
+	static const struct {
+		const char *name, *want;
+	} rows[] = {
+		{ "sha1", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79" },
+		{ "sha256", "5bdcc146bf60754e6a042426089575c7"
+			    "5a003f089d2739839dec58b964ec3843" },
+		{ "sha512", "164b7a7bfcf819e2e395fbe73b56e0a3"
+			    "87bd64222e831fd610270cd7ea250554"
+			    "9758bf75c05a994a6d034f65f8f0e6fd"
+			    "caeab1a34d4a6b4b636e070a38bce737" },
+	};
+	BUF(text, 100);
+	size_t i;
+
+	(void)state;
+	buf_adds(&text, "what do ya want for nothing?");
+	for (i = 0; i < COUNT(rows); i++) {
+		BUF(hex, 200);
+
+		digest_hmac(rows[i].name, "Jefe", &text, &hex);
+		unit_text(rows[i].name, buf_text(&hex), rows[i].want);
+	}
 }
 
 int
@@ -312,8 +387,10 @@ main(void)
 		cmocka_unit_test(the_file_has_no_name),
 		cmocka_unit_test(a_missing_folder_matters_only_above_256_kib),
 		cmocka_unit_test(a_full_spool_is_a_fault),
-		cmocka_unit_test(fingerprints_leave_out_a_leading_received),
-		cmocka_unit_test(without_xforward_received_counts),
+		cmocka_unit_test(content_is_hashed_without_a_leading_received),
+		cmocka_unit_test(a_long_received_is_left_out_whole),
+		cmocka_unit_test(content_of_any_size_is_hashed),
+		cmocka_unit_test(signatures_are_the_known_ones),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The object: its name, its metadata within Swift's limits, and what its
- * fingerprint begins with.
+ * The object: its name, its metadata within Swift's limits, its fingerprint.
  */
+#include <openssl/evp.h>
 #include <regex.h>
 #include <stdlib.h>
 
@@ -27,7 +27,7 @@ settle(void *context, struct recipient *recipient)
 {
 	(void)context;
 	recipient->account = 0;
-	return smtp_reply(REPLY_RCPT_OK);
+	return &reply_rcpt_ok;
 }
 
 static void
@@ -40,25 +40,46 @@ static void
 names_are_those_of_a_maildir(void **state)
 {
 	static const struct timespec when = { 1567067375, 633717999 };
-	struct buf one, two;
+	BUF(name, OBJECT_NAME_MAX);
 	regex_t pattern;
 
 	(void)state;
-	buf_init(&one, OBJECT_NAME_MAX);
-	buf_init(&two, OBJECT_NAME_MAX);
-	assert_int_equal(object_name(&one, &when, 241), 0);
-	assert_int_equal(object_name(&two, &when, 241), 0);
+	object_name(&name, &when, 241);
+	assert_int_equal(name.error, 0);
 	assert_int_equal(regcomp(&pattern,
 			     "^1567067375\\.M633717P[0-9]+R[0-9a-f]{16}\\."
 			     "[A-Za-z0-9._\\\\-]+,S=241$",
 			     REG_EXTENDED | REG_NOSUB),
 	    0);
-	assert_int_equal(regexec(&pattern, one.data, 0, NULL, 0), 0);
-	assert_int_equal(regexec(&pattern, two.data, 0, NULL, 0), 0);
-	assert_string_not_equal(one.data, two.data);
+	assert_int_equal(regexec(&pattern, name.data, 0, NULL, 0), 0);
 	regfree(&pattern);
-	buf_free(&one);
-	buf_free(&two);
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(buf_text(a), buf_text(b));
+}
+
+/* Also when all else is the same: process, time, size. */
+static void
+each_call_makes_another_name(void **state)
+{
+	static const struct timespec when = { 1567067375, 633717999 };
+	struct buf names[100];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(names); i++) {
+		names[i] = (struct buf){ .max = OBJECT_NAME_MAX };
+		object_name(&names[i], &when, 241);
+		assert_int_equal(names[i].error, 0);
+	}
+	qsort(names, COUNT(names), sizeof(names[0]), compare_names);
+	for (i = 1; i < COUNT(names); i++)
+		assert_string_not_equal(names[i - 1].data, names[i].data);
+	for (i = 0; i < COUNT(names); i++)
+		buf_free(&names[i]);
 }
 
 /* A reader sorts by name, so the microseconds have six digits. */
@@ -66,14 +87,28 @@ static void
 microseconds_have_six_digits(void **state)
 {
 	static const struct timespec when = { 5, 7000 };
-	struct buf name;
+	BUF(name, OBJECT_NAME_MAX);
 
 	(void)state;
-	buf_init(&name, OBJECT_NAME_MAX);
-	assert_int_equal(object_name(&name, &when, 0), 0);
+	object_name(&name, &when, 0);
+	assert_int_equal(name.error, 0);
 	assert_memory_equal(name.data, "5.M000007P", 10);
 	assert_string_equal(name.data + name.len - 4, ",S=0");
-	buf_free(&name);
+}
+
+/* The envelope of a transaction's recipients, by their numbers. */
+static void
+choose(struct envelope *e, const struct smtp *s, const size_t *numbers,
+    size_t n)
+{
+	size_t i;
+
+	e->transaction = &s->transaction;
+	e->recipients = calloc(n, sizeof(*e->recipients));
+	assert_non_null(e->recipients);
+	for (i = 0; i < n; i++)
+		e->recipients[i] = s->transaction.recipients[numbers[i]];
+	e->n = n;
 }
 
 static void
@@ -84,32 +119,30 @@ metadata_says_the_envelope_in_order(void **state)
 	    "X-Object-Meta-Envelope-Count: 2\n"
 	    "X-Object-Meta-Sha256: " HEX "\n"
 	    "X-Object-Meta-Fingerprint: " HEX "\n"
-	    "X-Object-Meta-Envelope-From: s,100%25@x\n"
+	    "X-Object-Meta-Envelope-From: \"s,100%25\"@x\n"
 	    "X-Object-Meta-Envelope-To: \"a%2Cb%20c\"@x,%C3%BC@x\n"
 	    "X-Object-Meta-Client-Addr: 2001:db8::1\n"
 	    "X-Object-Meta-Client-Name: client.example\n"
 	    "X-Object-Meta-Client-Helo: a%20b\n"
 	    "X-Object-Meta-Queue-Id: 4ZQ\n";
-	struct object_envelope envelope;
+	BUF(lines, 10000);
+	struct envelope envelope;
 	struct smtp s;
-	struct buf lines;
 
 	(void)state;
 	smtp_init(&s, &smtp_config, true, settle, NULL);
-	buf_init(&lines, 10000);
 	command(&s, "EHLO c");
 	command(&s, "XFORWARD NAME=client.example ADDR=IPv6:2001:db8::1");
 	command(&s, "XFORWARD HELO=a+20b IDENT=4ZQ");
 	command(&s, "MAIL FROM:<\"s,100%\"@x> SMTPUTF8");
-	buf_reset(&s.transaction.reverse_path);
-	(void)buf_add_text(&s.transaction.reverse_path, "s,100%@x");
 	command(&s, "RCPT TO:<\"a,b c\"@x>");
 	command(&s, "RCPT TO:<another.account@x>");
 	command(&s, "RCPT TO:<\xc3\xbc@x>");
-	envelope = (struct object_envelope){ &s.transaction, recipients, 2 };
-	assert_int_equal(object_metadata(&lines, &envelope, HEX, HEX), 0);
+	choose(&envelope, &s, recipients, 2);
+	object_metadata(&lines, &envelope, HEX, HEX);
+	assert_int_equal(lines.error, 0);
 	unit_text("metadata", buf_text(&lines), want);
-	buf_free(&lines);
+	free(envelope.recipients);
 	smtp_free(&s);
 }
 
@@ -117,25 +150,25 @@ static void
 what_is_not_known_is_left_out(void **state)
 {
 	static const size_t recipients[] = { 0 };
-	struct object_envelope envelope;
+	BUF(lines, 10000);
+	struct envelope envelope;
 	struct smtp s;
-	struct buf lines;
 
 	(void)state;
 	smtp_init(&s, &smtp_config, true, settle, NULL);
-	buf_init(&lines, 10000);
 	command(&s, "EHLO c");
 	command(&s, "MAIL FROM:<>");
 	command(&s, "RCPT TO:<a@x>");
-	envelope = (struct object_envelope){ &s.transaction, recipients, 1 };
-	assert_int_equal(object_metadata(&lines, &envelope, HEX, HEX), 0);
+	choose(&envelope, &s, recipients, 1);
+	object_metadata(&lines, &envelope, HEX, HEX);
+	assert_int_equal(lines.error, 0);
 	unit_text("metadata", buf_text(&lines),
 	    "X-Object-Meta-Envelope-Count: 1\n"
 	    "X-Object-Meta-Sha256: " HEX "\n"
 	    "X-Object-Meta-Fingerprint: " HEX "\n"
 	    "X-Object-Meta-Envelope-From: \n"
 	    "X-Object-Meta-Envelope-To: a@x\n");
-	buf_free(&lines);
+	free(envelope.recipients);
 	smtp_free(&s);
 }
 
@@ -180,30 +213,28 @@ metadata_stays_in_swifts_limits(void **state)
 		{ "as many as fit", 13, 250, 13, false },
 		{ "more than fit", 300, 250, 14, true },
 	};
-	struct object_envelope envelope;
+	size_t i, numbers[300];
+	struct envelope envelope;
 	struct smtp s;
-	struct buf lines, line;
-	size_t i, recipients[300];
 	int k;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
+		BUF(lines, 20000);
+
 		smtp_init(&s, &smtp_config, true, settle, NULL);
-		buf_init(&lines, 20000);
 		command(&s, "EHLO c");
 		command(&s, "MAIL FROM:<>");
 		for (k = 0; k < rows[i].count; k++) {
-			buf_init(&line, 1000);
-			(void)buf_addf(&line, "RCPT TO:<%0*d@x>",
-			    rows[i].len - 2, k);
+			BUF(line, 1000);
+
+			buf_addf(&line, "RCPT TO:<%0*d@x>", rows[i].len - 2, k);
 			command(&s, buf_text(&line));
-			buf_free(&line);
-			recipients[k] = (size_t)k;
+			numbers[k] = (size_t)k;
 		}
-		envelope = (struct object_envelope){ &s.transaction, recipients,
-			(size_t)rows[i].count };
-		assert_int_equal(object_metadata(&lines, &envelope, HEX, HEX),
-		    0);
+		choose(&envelope, &s, numbers, (size_t)rows[i].count);
+		object_metadata(&lines, &envelope, HEX, HEX);
+		assert_int_equal(lines.error, 0);
 		unit_number(rows[i].name,
 		    (long long)assert_in_limits(buf_text(&lines)),
 		    (long long)rows[i].want);
@@ -211,36 +242,129 @@ metadata_stays_in_swifts_limits(void **state)
 		    strstr(buf_text(&lines),
 			"X-Object-Meta-Envelope-Truncated: yes\n") != NULL,
 		    rows[i].truncated);
-		buf_free(&lines);
+		free(envelope.recipients);
 		smtp_free(&s);
 	}
 }
 
+/* SHA-256 of text, by libcrypto and none of our own code. */
 static void
-fingerprints_begin_with_the_sorted_envelope(void **state)
+sha256_of(const char *text, char hex[DIGEST_SHA256_HEX])
 {
-	static const size_t all[] = { 0, 1, 2, 3 }, one[] = { 2 };
-	struct object_envelope envelope;
+	unsigned char octets[EVP_MAX_MD_SIZE];
+	unsigned int i, len;
+
+	assert_int_equal(EVP_Digest(text, strlen(text), octets, &len,
+			     EVP_sha256(), NULL),
+	    1);
+	for (i = 0; i < len; i++)
+		(void)snprintf(hex + (size_t)2 * i, 3, "%02x", octets[i]);
+}
+
+/* The contract's words: sender, recipients in lower case and sorted, hash. */
+static void
+fingerprints_are_those_of_the_manual(void **state)
+{
+	static const struct {
+		const char *name;
+		size_t numbers[4], n;
+		const char *want; /* before the hash of the content */
+	} rows[] = {
+		{ "all", { 0, 1, 2, 3 }, 4,
+		    "Sender@X\na@x\na@x.y\nb@x\nc@x\n\n" },
+		{ "in another order", { 3, 1, 0, 2 }, 4,
+		    "Sender@X\na@x\na@x.y\nb@x\nc@x\n\n" },
+		{ "one", { 2 }, 1, "Sender@X\na@x\n\n" },
+	};
+	char content[DIGEST_SHA256_HEX], got[DIGEST_SHA256_HEX],
+	    want[DIGEST_SHA256_HEX];
+	struct envelope envelope;
 	struct smtp s;
-	struct buf head;
+	size_t i;
 
 	(void)state;
+	sha256_of("A: b\r\n", content);
 	smtp_init(&s, &smtp_config, true, settle, NULL);
-	buf_init(&head, 1000);
 	command(&s, "EHLO c");
 	command(&s, "MAIL FROM:<Sender@X>");
 	command(&s, "RCPT TO:<b@x>");
 	command(&s, "RCPT TO:<C@x>");
 	command(&s, "RCPT TO:<A@X>");
 	command(&s, "RCPT TO:<a@x.y>");
-	envelope = (struct object_envelope){ &s.transaction, all, 4 };
-	assert_int_equal(object_fingerprint_head(&head, &envelope), 0);
-	unit_text("all", buf_text(&head), "Sender@X\na@x\na@x.y\nb@x\nc@x\n\n");
-	buf_reset(&head);
-	envelope = (struct object_envelope){ &s.transaction, one, 1 };
-	assert_int_equal(object_fingerprint_head(&head, &envelope), 0);
-	unit_text("one", buf_text(&head), "Sender@X\na@x\n\n");
-	buf_free(&head);
+	for (i = 0; i < COUNT(rows); i++) {
+		BUF(text, 1000);
+
+		choose(&envelope, &s, rows[i].numbers, rows[i].n);
+		assert_int_equal(object_fingerprint(&envelope, content, got),
+		    0);
+		buf_addf(&text, "%s%s", rows[i].want, content);
+		sha256_of(buf_text(&text), want);
+		unit_text(rows[i].name, got, want);
+		/* Those in the envelope keep their order. */
+		assert_ptr_equal(envelope.recipients[0],
+		    s.transaction.recipients[rows[i].numbers[0]]);
+		free(envelope.recipients);
+	}
+	smtp_free(&s);
+}
+
+/*
+ * A value that never changes, or what was delivered before an upgrade is no
+ * longer known again.  By Python's hashlib:
+ * content = sha256(b"A: b\r\n").hexdigest()
+ * sha256(b"Sender@X\na@x\nb@x\n\n" + content.encode()).hexdigest()
+ */
+static void
+a_fingerprint_is_the_same_for_ever(void **state)
+{
+	static const size_t numbers[] = { 0, 1 };
+	char content[DIGEST_SHA256_HEX], got[DIGEST_SHA256_HEX];
+	struct envelope envelope;
+	struct smtp s;
+
+	(void)state;
+	sha256_of("A: b\r\n", content);
+	smtp_init(&s, &smtp_config, true, settle, NULL);
+	command(&s, "EHLO c");
+	command(&s, "MAIL FROM:<Sender@X>");
+	command(&s, "RCPT TO:<B@x>");
+	command(&s, "RCPT TO:<a@X>");
+	choose(&envelope, &s, numbers, 2);
+	assert_int_equal(object_fingerprint(&envelope, content, got), 0);
+	assert_string_equal(got, "505de6196b09715775f59c5fd9d961b2"
+				 "8a2b2f297229104653f0096f5f970cae");
+	free(envelope.recipients);
+	smtp_free(&s);
+}
+
+/* The longest paths that SMTP takes, and the null one. */
+static void
+fingerprints_cover_paths_of_any_length(void **state)
+{
+	char content[DIGEST_SHA256_HEX], got[DIGEST_SHA256_HEX],
+	    want[DIGEST_SHA256_HEX];
+	static const size_t numbers[] = { 0 };
+	BUF(text, 10000);
+	BUF(line, SMTP_LINE_MAX);
+	struct envelope envelope;
+	struct smtp s;
+
+	(void)state;
+	sha256_of("", content);
+	smtp_init(&s, &smtp_config, true, settle, NULL);
+	command(&s, "EHLO c");
+	command(&s, "MAIL FROM:<>");
+	buf_addf(&line, "RCPT TO:<%0*d@x>", SMTP_LINE_MAX - 12, 0);
+	assert_int_equal(line.error, 0);
+	assert_int_equal(line.len, SMTP_LINE_MAX);
+	command(&s, buf_text(&line));
+	choose(&envelope, &s, numbers, 1);
+	assert_int_equal(object_fingerprint(&envelope, content, got), 0);
+	buf_addf(&text, "\n%s\n\n%s", s.transaction.recipients[0]->path,
+	    content);
+	sha256_of(buf_text(&text), want);
+	assert_string_equal(got, want);
+	free(envelope.recipients);
 	smtp_free(&s);
 }
 
@@ -249,11 +373,14 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_are_those_of_a_maildir),
+		cmocka_unit_test(each_call_makes_another_name),
 		cmocka_unit_test(microseconds_have_six_digits),
 		cmocka_unit_test(metadata_says_the_envelope_in_order),
 		cmocka_unit_test(what_is_not_known_is_left_out),
 		cmocka_unit_test(metadata_stays_in_swifts_limits),
-		cmocka_unit_test(fingerprints_begin_with_the_sorted_envelope),
+		cmocka_unit_test(fingerprints_are_those_of_the_manual),
+		cmocka_unit_test(a_fingerprint_is_the_same_for_ever),
+		cmocka_unit_test(fingerprints_cover_paths_of_any_length),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

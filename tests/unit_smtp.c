@@ -29,9 +29,9 @@ settle(void *context, struct recipient *recipient)
 {
 	(void)context;
 	if (strncmp(buf_text(&recipient->address.local), "no", 2) == 0)
-		return smtp_reply(REPLY_UNKNOWN_550);
+		return &reply_unknown_550;
 	recipient->account = 0;
-	return smtp_reply(REPLY_RCPT_OK);
+	return &reply_rcpt_ok;
 }
 
 /*
@@ -41,23 +41,23 @@ settle(void *context, struct recipient *recipient)
 static void
 play(const char *name, bool local, const char *const *lines)
 {
-	struct smtp s;
-	struct buf got, label;
+	BUF(got, 10000);
+	BUF(label, 1000);
 	const struct reply *r;
+	struct smtp s;
 	size_t i, len;
 
-	buf_init(&label, 1000);
 	smtp_init(&s, &smtp_config, local, settle, NULL);
-	buf_init(&got, 10000);
 	for (i = 0; lines[i] != NULL; i += 2) {
 		assert_memory_equal(lines[i], "C: ", 3);
 		assert_memory_equal(lines[i + 1], "S: ", 3);
 		r = smtp_command(&s, lines[i] + 3, strlen(lines[i] + 3));
 		buf_reset(&got);
 		buf_reset(&label);
-		(void)buf_addf(&label, "%s, %s", name, lines[i]);
-		assert_int_equal(buf_add_text(&got, "S: "), 0);
-		assert_int_equal(smtp_format(r, &got), 0);
+		buf_addf(&label, "%s, %s", name, lines[i]);
+		buf_adds(&got, "S: ");
+		smtp_format(r, &got);
+		assert_int_equal(got.error, 0);
 		/* The answer is wanted up to where the table says "..." */
 		buf_cut(&got, got.len - 2);
 		len = strlen(lines[i + 1]);
@@ -69,10 +69,8 @@ play(const char *name, bool local, const char *const *lines)
 			unit_octets(buf_text(&label), got.data, got.len,
 			    lines[i + 1], len);
 		if (s.state == SMTP_DATA)
-			smtp_end_of_data(&s, smtp_reply(REPLY_FORWARDED));
+			smtp_end_of_data(&s, &reply_forwarded);
 	}
-	buf_free(&label);
-	buf_free(&got);
 	smtp_free(&s);
 }
 
@@ -183,26 +181,25 @@ ehlo_announces_xforward_to_local_peers_only(void **state)
 static void
 play_rows(const char *before, const struct dialogue *rows, size_t n)
 {
-	struct smtp s;
 	const struct reply *r;
-	struct buf got;
 	const char *const *line;
+	struct smtp s;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
+		BUF(got, 1000);
+
 		line = rows[i].lines;
 		smtp_init(&s, &smtp_config, true, settle, NULL);
-		buf_init(&got, 1000);
 		(void)smtp_command(&s, "EHLO c", 6);
 		if (before != NULL)
 			assert_int_equal(
 			    smtp_command(&s, before, strlen(before))->code,
 			    250);
 		r = smtp_command(&s, line[0], strlen(line[0]));
-		(void)buf_addf(&got, "%d %s", r->code,
+		buf_addf(&got, "%d %s", r->code,
 		    r->status == NULL ? "-" : r->status);
 		unit_text(rows[i].name, buf_text(&got), line[1]);
-		buf_free(&got);
 		smtp_free(&s);
 	}
 }
@@ -339,32 +336,35 @@ a_transaction_holds_what_was_said(void **state)
 	t = &s.transaction;
 	smtp_init(&s, &smtp_config, true, settle, NULL);
 	command(&s, "EHLO c", 250);
+	command(&s, "XFORWARD NAME=x", 250);
 	command(&s, "XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.1", 250);
 	command(&s, "XFORWARD HELO=a+20b IDENT=[tempunavail] ADDR=IPv6:::1",
 	    250);
 	command(&s, "MAIL FROM:<@r:S@x> SIZE=12 BODY=8BITMIME", 250);
 	command(&s, "RCPT TO:<no@x>", 550);
 	command(&s, "RCPT TO:<\"A\"@X.> NOTIFY=NEVER", 250);
-	assert_string_equal(buf_text(&t->reverse_path), "S@x");
-	assert_true(t->parameters.given[PARAMETER_SIZE]);
-	assert_string_equal(buf_text(&t->parameters.value[PARAMETER_SIZE]),
-	    "12");
-	assert_false(t->parameters.given[PARAMETER_SMTPUTF8]);
+	assert_string_equal(t->reverse_path, "S@x");
+	assert_string_equal(t->parameters[PARAMETER_SIZE], "12");
+	assert_string_equal(t->parameters[PARAMETER_BODY], "8BITMIME");
+	assert_null(t->parameters[PARAMETER_SMTPUTF8]);
 	assert_int_equal(t->nrecipients, 1);
 	assert_int_equal(t->nrefused, 1);
-	assert_string_equal(buf_text(&t->recipients[0]->path), "\"A\"@X.");
+	assert_string_equal(t->recipients[0]->path, "\"A\"@X.");
 	assert_string_equal(buf_text(&t->recipients[0]->address.domain), "x");
-	assert_true(t->recipients[0]->parameters.given[PARAMETER_NOTIFY]);
+	assert_string_equal(t->recipients[0]->parameters[PARAMETER_NOTIFY],
+	    "NEVER");
 	assert_true(t->xforward_used);
-	assert_string_equal(buf_text(&t->xforward[XFORWARD_NAME]), "");
-	assert_string_equal(buf_text(&t->xforward[XFORWARD_ADDR]), "IPv6:::1");
-	assert_string_equal(buf_text(&t->xforward[XFORWARD_HELO]), "a b");
-	assert_string_equal(buf_text(&t->xforward[XFORWARD_IDENT]), "");
+	assert_null(t->xforward[XFORWARD_NAME]);
+	assert_string_equal(t->xforward[XFORWARD_ADDR], "IPv6:::1");
+	assert_string_equal(t->xforward[XFORWARD_HELO], "a b");
+	assert_null(t->xforward[XFORWARD_IDENT]);
 	command(&s, "RSET", 250);
+	assert_null(t->reverse_path);
+	assert_null(t->parameters[PARAMETER_SIZE]);
 	assert_false(t->xforward_used);
 	assert_int_equal(t->nrecipients, 0);
 	assert_int_equal(t->nrefused, 0);
-	assert_string_equal(buf_text(&t->xforward[XFORWARD_HELO]), "");
+	assert_null(t->xforward[XFORWARD_HELO]);
 	smtp_free(&s);
 }
 
@@ -379,8 +379,8 @@ a_refused_mail_leaves_nothing(void **state)
 	command(&s, "EHLO c", 250);
 	command(&s, "MAIL FROM:<a@x> BODY=8BITMIME SIZE=5000", 552);
 	command(&s, "MAIL FROM:<b@x> SIZE=1", 250);
-	assert_string_equal(buf_text(&s.transaction.reverse_path), "b@x");
-	assert_false(s.transaction.parameters.given[PARAMETER_BODY]);
+	assert_string_equal(s.transaction.reverse_path, "b@x");
+	assert_null(s.transaction.parameters[PARAMETER_BODY]);
 	smtp_free(&s);
 }
 
@@ -436,15 +436,16 @@ twenty_errors_are_too_many_refused_recipients_are_none(void **state)
 	assert_int_equal(s.errors, 0);
 	command(&s, "RCPT TO:<", 501);
 	command(&s, "DATA", 554);
-	(void)smtp_refuse_line(&s, REPLY_LINE_TOO_LONG);
-	smtp_end_of_data(&s, smtp_reply(REPLY_TOO_BIG));
-	smtp_end_of_data(&s, smtp_reply(REPLY_WRITE_ERROR));
+	assert_ptr_equal(smtp_refuse(&s, &reply_line_too_long),
+	    &reply_line_too_long);
+	smtp_end_of_data(&s, &reply_too_big);
+	smtp_end_of_data(&s, &reply_write_error);
 	assert_int_equal(s.errors, 4);
 	for (i = 0; i < 15; i++)
 		command(&s, "FOO", 500);
-	assert_false(smtp_too_many_errors(&s));
+	assert_true(s.errors < SMTP_ERRORS_MAX);
 	command(&s, "FOO", 500);
-	assert_true(smtp_too_many_errors(&s));
+	assert_true(s.errors >= SMTP_ERRORS_MAX);
 	smtp_free(&s);
 }
 
@@ -477,15 +478,15 @@ replies_go_over_the_wire_line_by_line(void **state)
 		    "550-5.1.1 a\r\n550 5.1.1 b\r\n" },
 		{ "empty", { 250, NULL, "" }, "250 \r\n" },
 	};
-	struct buf got;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		buf_init(&got, 100);
-		assert_int_equal(smtp_format(&rows[i].in, &got), 0);
+		BUF(got, 100);
+
+		smtp_format(&rows[i].in, &got);
+		assert_int_equal(got.error, 0);
 		unit_text(rows[i].name, buf_text(&got), rows[i].want);
-		buf_free(&got);
 	}
 }
 
@@ -494,48 +495,93 @@ static void
 replies_are_those_of_the_manual(void **state)
 {
 	static const struct {
-		enum reply_id id;
+		const struct reply *reply;
 		const char *want;
 	} rows[] = {
-		{ REPLY_WRITE_ERROR,
+		{ &reply_write_error,
 		    "451 4.3.0 Error: queue file write error" },
-		{ REPLY_CONFIG_ERROR,
+		{ &reply_config_error,
 		    "451 4.3.5 Error: mail system configuration error" },
-		{ REPLY_NO_STORAGE, "452 4.3.1 Insufficient system storage" },
-		{ REPLY_TOO_BIG, "552 5.3.4 Message size exceeds fixed limit" },
-		{ REPLY_FORWARDED, "250 2.0.0 Ok: forwarded" },
-		{ REPLY_BARE_LF_DATA, "550 5.5.2" },
-		{ REPLY_BARE_LF, "500 5.5.2" },
-		{ REPLY_LINE_TOO_LONG, "500 5.5.2" },
-		{ REPLY_UNKNOWN_450, "450 4.1.1" },
-		{ REPLY_UNKNOWN_550, "550 5.1.1" },
-		{ REPLY_TIMEOUT, "421 4.4.2" },
-		{ REPLY_STOPPING, "421 4.3.2" },
-		{ REPLY_TOO_MANY_ERRORS, "421 4.7.0" },
-		{ REPLY_REMOTE, "421 4.7.0" },
-		{ REPLY_BROKEN_CONFIG, "421 4.3.5" },
+		{ &reply_no_storage, "452 4.3.1 Insufficient system storage" },
+		{ &reply_too_big,
+		    "552 5.3.4 Message size exceeds fixed limit" },
+		{ &reply_forwarded, "250 2.0.0 Ok: forwarded" },
+		{ &reply_bare_lf_data, "550 5.5.2" },
+		{ &reply_bare_lf, "500 5.5.2" },
+		{ &reply_line_too_long, "500 5.5.2" },
+		{ &reply_unknown_450, "450 4.1.1" },
+		{ &reply_unknown_550, "550 5.1.1" },
+		{ &reply_timeout, "421 4.4.2" },
+		{ &reply_stopping, "421 4.3.2" },
+		{ &reply_too_many_errors, "421 4.7.0" },
+		{ &reply_remote, "421 4.7.0" },
+		{ &reply_broken_config, "421 4.3.5" },
 	};
-	struct buf got;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		buf_init(&got, 200);
-		assert_int_equal(smtp_format(smtp_reply(rows[i].id), &got), 0);
+		BUF(got, 200);
+
+		smtp_format(rows[i].reply, &got);
+		assert_int_equal(got.error, 0);
 		buf_cut(&got, got.len - 2);
 		/* Where the wording is free, only the codes count. */
 		if (strlen(rows[i].want) <= 9)
 			buf_cut(&got, strlen(rows[i].want));
 		unit_text(rows[i].want, buf_text(&got), rows[i].want);
-		buf_free(&got);
 	}
+}
+
+/* RFC 3463: also where another server wrote the reply. */
+static void
+status_codes_are_found_in_the_text(void **state)
+{
+	static const struct {
+		const char *name;
+		struct reply in;
+		const char *want;
+	} rows[] = {
+		{ "ours", { 250, "2.0.0", "Ok" }, "2.0.0" },
+		{ "theirs", { 550, NULL, "5.7.1 no" }, "5.7.1" },
+		{ "of three digits", { 550, NULL, "5.123.999 no" },
+		    "5.123.999" },
+		{ "alone", { 550, NULL, "5.7.1" }, "5.7.1" },
+		{ "none", { 550, NULL, "no such user" }, "" },
+		{ "a number", { 550, NULL, "12345 no" }, "" },
+		{ "an address", { 550, NULL, "192.0.2.1 no" }, "" },
+		{ "too short", { 550, NULL, "5.7 no" }, "" },
+		{ "too long", { 550, NULL, "5.1111111111111.1 no" }, "" },
+		{ "nothing", { 550, NULL, "" }, "" },
+	};
+	char code[16];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++)
+		unit_text(rows[i].name, smtp_reply_status(&rows[i].in, code),
+		    rows[i].want);
+}
+
+static void
+the_greeting_names_the_host(void **state)
+{
+	BUF(got, 100);
+	struct smtp s;
+
+	(void)state;
+	smtp_init(&s, &smtp_config, true, settle, NULL);
+	smtp_format(smtp_greeting(&s), &got);
+	assert_string_equal(buf_text(&got),
+	    "220 filter.example ESMTP swiftdrop\r\n");
+	smtp_free(&s);
 }
 
 static void
 collect(void *context, const char *text, size_t len)
 {
 	assert_true(len > 0);
-	assert_int_equal(buf_add(context, text, len), 0);
+	buf_add(context, text, len);
 }
 
 /* Decodes in two pieces, or octet by octet when at is above len. */
@@ -545,8 +591,7 @@ decode(struct data *d, struct buf *got, const char *in, size_t len, size_t at,
 {
 	size_t n;
 
-	smtp_data_init(d);
-	buf_init(got, 1000);
+	*d = (struct data){ .state = DATA_LINE };
 	*taken = 0;
 	while (*taken < len && d->state != DATA_END) {
 		n = at > len ? 1 : *taken < at ? at - *taken : len - *taken;
@@ -592,15 +637,16 @@ mail_data_is_the_same_however_it_comes(void **state)
 		{ "cut behind a dot", "a\r\n.", "a\r\n", NULL, false },
 		{ "cut behind dot CR", "a\r\n.\r", "a\r\n", NULL, false },
 	};
-	struct data d;
-	struct buf got;
-	const char *rest;
 	size_t at, i, len, taken;
+	const char *rest;
+	struct data d;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
 		len = strlen(rows[i].in);
 		for (at = 0; at <= len + 1; at++) {
+			BUF(got, 1000);
+
 			decode(&d, &got, rows[i].in, len, at, &taken);
 			unit_octets(rows[i].name, buf_text(&got), got.len,
 			    rows[i].want, strlen(rows[i].want));
@@ -609,7 +655,6 @@ mail_data_is_the_same_however_it_comes(void **state)
 			unit_text(rows[i].name, rest,
 			    rows[i].rest == NULL ? "no end" : rows[i].rest);
 			unit_number(rows[i].name, d.bare_lf, rows[i].bare_lf);
-			buf_free(&got);
 		}
 	}
 }
@@ -617,18 +662,15 @@ mail_data_is_the_same_however_it_comes(void **state)
 static void
 a_nul_is_content(void **state)
 {
-	struct data d;
-	struct buf got;
+	struct data d = { .state = DATA_LINE };
+	BUF(got, 100);
 
 	(void)state;
-	buf_init(&got, 100);
-	smtp_data_init(&d);
 	assert_int_equal(smtp_data_decode(&d, "a\0b\r\n.\r\nX", 9, collect,
 			     &got),
 	    8);
 	assert_int_equal(d.state, DATA_END);
 	unit_octets("content", buf_text(&got), got.len, "a\0b\r\n", 5);
-	buf_free(&got);
 }
 
 int
@@ -650,6 +692,8 @@ main(void)
 		cmocka_unit_test(a_nul_is_no_command),
 		cmocka_unit_test(replies_go_over_the_wire_line_by_line),
 		cmocka_unit_test(replies_are_those_of_the_manual),
+		cmocka_unit_test(status_codes_are_found_in_the_text),
+		cmocka_unit_test(the_greeting_names_the_host),
 		cmocka_unit_test(mail_data_is_the_same_however_it_comes),
 		cmocka_unit_test(a_nul_is_content),
 	};

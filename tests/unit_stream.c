@@ -3,7 +3,11 @@
  * Lines and octets over a pair of sockets, with their limits and deadlines.
  */
 #include <sys/socket.h>
+#include <sys/un.h>
 
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -82,11 +86,10 @@ only_crlf_ends_a_line(void **state)
 		    { "ab" } },
 	};
 	struct pair p;
-	struct buf line;
+	BUF(line, LINE_MAX_OCTETS + 2);
 	size_t i, k;
 
 	(void)state;
-	buf_init(&line, LINE_MAX_OCTETS + 2);
 	for (i = 0; i < COUNT(rows); i++) {
 		pair_open(&p);
 		say(&p, rows[i].in, strlen(rows[i].in));
@@ -102,24 +105,21 @@ only_crlf_ends_a_line(void **state)
 		}
 		pair_close(&p);
 	}
-	buf_free(&line);
 }
 
 static void
 a_nul_is_an_octet_of_the_line(void **state)
 {
 	struct pair p;
-	struct buf line;
+	BUF(line, LINE_MAX_OCTETS + 2);
 
 	(void)state;
-	buf_init(&line, LINE_MAX_OCTETS + 2);
 	pair_open(&p);
 	say(&p, "a\0b\r\n", 5);
 	assert_int_equal(stream_read_line(&p.stream, &line, LINE_MAX_OCTETS,
 			     clock_ms() + LATER_MS),
 	    STREAM_OK);
 	unit_octets("line", line.data, line.len, "a\0b", 3);
-	buf_free(&line);
 	pair_close(&p);
 }
 
@@ -127,11 +127,10 @@ static void
 silence_ends_at_the_deadline(void **state)
 {
 	struct pair p;
-	struct buf line;
+	BUF(line, LINE_MAX_OCTETS + 2);
 	int64_t begun;
 
 	(void)state;
-	buf_init(&line, LINE_MAX_OCTETS + 2);
 	pair_open(&p);
 	say(&p, "a", 1);
 	begun = clock_ms();
@@ -139,7 +138,6 @@ silence_ends_at_the_deadline(void **state)
 			     begun + SOON_MS),
 	    STREAM_TIMEOUT);
 	assert_true(clock_ms() - begun >= SOON_MS);
-	buf_free(&line);
 	pair_close(&p);
 }
 
@@ -148,11 +146,10 @@ static void
 a_bare_lf_and_silence_is_reported_early(void **state)
 {
 	struct pair p;
-	struct buf line;
+	BUF(line, LINE_MAX_OCTETS + 2);
 	int64_t begun;
 
 	(void)state;
-	buf_init(&line, LINE_MAX_OCTETS + 2);
 	pair_open(&p);
 	say(&p, "NOOP\n", 5);
 	begun = clock_ms();
@@ -160,7 +157,6 @@ a_bare_lf_and_silence_is_reported_early(void **state)
 			     begun + 60000),
 	    STREAM_BARE_LF);
 	assert_in_range(clock_ms() - begun, 1900, 20000);
-	buf_free(&line);
 	pair_close(&p);
 }
 
@@ -198,11 +194,10 @@ static void
 output_waits_until_it_is_flushed_or_input_is_wanted(void **state)
 {
 	struct pair p;
-	struct buf line;
+	BUF(line, LINE_MAX_OCTETS + 2);
 	char got[8];
 
 	(void)state;
-	buf_init(&line, LINE_MAX_OCTETS + 2);
 	pair_open(&p);
 	assert_int_equal(stream_write(&p.stream, "one", 3,
 			     clock_ms() + LATER_MS),
@@ -219,7 +214,6 @@ output_waits_until_it_is_flushed_or_input_is_wanted(void **state)
 	    STREAM_TIMEOUT);
 	assert_int_equal(recv(p.theirs, got, sizeof(got), MSG_DONTWAIT), 3);
 	assert_memory_equal(got, "two", 3);
-	buf_free(&line);
 	pair_close(&p);
 }
 
@@ -285,6 +279,153 @@ a_stop_ends_the_wait_for_input(void **state)
 	pair_close(&p);
 }
 
+static void
+endpoints_are_addresses_and_paths_never_names(void **state)
+{
+	static const char *const good[] = { "127.0.0.1:25", "[::1]:10026",
+		"[2001:db8::1]:65535", "localhost:1", "0.0.0.0:00025",
+		"unix:/run/s", "unix:s", "unix:a:b c" };
+	static const char *const bad[] = { "", "127.0.0.1",
+		"127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:25x",
+		"127.0.0.1:+25", "127.0.0.1:-1", "127.0.0.1: 25",
+		"127.0.0.1:99999999999999999999", "127.1:25", "256.0.0.1:25",
+		" 127.0.0.1:25", "[::1]", "::1:25", "[::1:25", "[]:25",
+		"[127.0.0.1]:25", "[::1]x:25", "[fe80::1%lo]:25",
+		"mx.example:25", "Localhost:25", "localhost", ":25", "25",
+		"unix:", "UNIX:/s", "tcp:127.0.0.1:25",
+		"[1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bb]:1" };
+	BUF(path, 200);
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(good); i++)
+		unit_number(good[i], stream_is_endpoint(good[i]), 1);
+	for (i = 0; i < COUNT(bad); i++) {
+		unit_number(bad[i], stream_is_endpoint(bad[i]), 0);
+		errno = 0;
+		unit_number(bad[i],
+		    stream_connect(bad[i], clock_ms() + LATER_MS), -1);
+		unit_number(bad[i], errno, EINVAL);
+	}
+	/* unix(7): 108 octets with the NUL. */
+	buf_addf(&path, "unix:%0107d", 0);
+	assert_true(stream_is_endpoint(buf_text(&path)));
+	buf_addc(&path, '0');
+	assert_false(stream_is_endpoint(buf_text(&path)));
+}
+
+/* Listens on an address, which becomes the one that was given. */
+static int
+listen_at(struct sockaddr *address, socklen_t len)
+{
+	int fd;
+
+	fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(bind(fd, address, len), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	assert_int_equal(getsockname(fd, address, &len), 0);
+	return fd;
+}
+
+static void
+connects(const char *endpoint, int listener)
+{
+	int accepted, fd;
+
+	fd = stream_connect(endpoint, clock_ms() + LATER_MS);
+	if (fd == -1)
+		fail_msg("%s: %s", endpoint, strerror(errno));
+	accepted = accept(listener, NULL, NULL);
+	assert_int_not_equal(accepted, -1);
+	assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+	assert_true((fcntl(fd, F_GETFL) & O_NONBLOCK) == 0);
+	assert_int_equal(close(accepted), 0);
+	assert_int_equal(close(fd), 0);
+}
+
+static void
+each_kind_of_endpoint_is_connected_to(void **state)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	char folder[] = "/tmp/unit_stream.XXXXXX";
+	BUF(endpoint, 200);
+	int fd;
+
+	(void)state;
+	fd = listen_at((struct sockaddr *)&in, sizeof(in));
+	buf_addf(&endpoint, "127.0.0.1:%d", ntohs(in.sin_port));
+	connects(buf_text(&endpoint), fd);
+	buf_reset(&endpoint);
+	buf_addf(&endpoint, "localhost:%d", ntohs(in.sin_port));
+	connects(buf_text(&endpoint), fd);
+	assert_int_equal(close(fd), 0);
+	/* Nobody listens there any more. */
+	errno = 0;
+	assert_int_equal(stream_connect(buf_text(&endpoint),
+			     clock_ms() + LATER_MS),
+	    -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	/* localhost is both, IPv4 first. */
+	fd = listen_at((struct sockaddr *)&in6, sizeof(in6));
+	buf_reset(&endpoint);
+	buf_addf(&endpoint, "[::1]:%d", ntohs(in6.sin6_port));
+	connects(buf_text(&endpoint), fd);
+	buf_reset(&endpoint);
+	buf_addf(&endpoint, "localhost:%d", ntohs(in6.sin6_port));
+	connects(buf_text(&endpoint), fd);
+	assert_int_equal(close(fd), 0);
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", folder);
+	fd = listen_at((struct sockaddr *)&un, sizeof(un));
+	buf_reset(&endpoint);
+	buf_addf(&endpoint, "unix:%s/s", folder);
+	connects(buf_text(&endpoint), fd);
+	assert_int_equal(close(fd), 0);
+	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", folder);
+	assert_int_equal(unlink(un.sun_path), 0);
+	assert_int_equal(rmdir(folder), 0);
+	errno = 0;
+	assert_int_equal(stream_connect(buf_text(&endpoint),
+			     clock_ms() + LATER_MS),
+	    -1);
+	assert_int_equal(errno, ENOENT);
+}
+
+/* A listener whose queue is full makes connect(2) wait. */
+static void
+a_full_backlog_is_waited_for_until_the_deadline(void **state)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	char folder[] = "/tmp/unit_stream.XXXXXX";
+	BUF(endpoint, 200);
+	int64_t begun;
+	int first, listener;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", folder);
+	listener = listen_at((struct sockaddr *)&un, sizeof(un));
+	buf_addf(&endpoint, "unix:%s/s", folder);
+	first = stream_connect(buf_text(&endpoint), clock_ms() + LATER_MS);
+	assert_int_not_equal(first, -1);
+	begun = clock_ms();
+	errno = 0;
+	assert_int_equal(stream_connect(buf_text(&endpoint), begun + SOON_MS),
+	    -1);
+	assert_int_equal(errno, ETIMEDOUT);
+	assert_true(clock_ms() - begun >= SOON_MS);
+	assert_int_equal(close(first), 0);
+	assert_int_equal(close(listener), 0);
+	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/s", folder);
+	assert_int_equal(unlink(un.sun_path), 0);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 int
 main(void)
 {
@@ -300,6 +441,10 @@ main(void)
 		cmocka_unit_test(
 		    a_peer_is_gone_when_it_hung_up_not_when_it_stopped_sending),
 		cmocka_unit_test(a_stop_ends_the_wait_for_input),
+		cmocka_unit_test(endpoints_are_addresses_and_paths_never_names),
+		cmocka_unit_test(each_kind_of_endpoint_is_connected_to),
+		cmocka_unit_test(
+		    a_full_backlog_is_waited_for_until_the_deadline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
