@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <wchar.h>
 
 #include "unit.h"
 
@@ -106,6 +107,20 @@ the_first_failure_is_kept_and_later_pieces_do_nothing(void **state)
 	assert_string_equal(buf_text(&b), "g");
 }
 
+/* Here a character that the locale does not have. */
+static void
+text_that_printf_cannot_make_is_a_failure(void **state)
+{
+	BUF(b, 100);
+
+	(void)state;
+	buf_adds(&b, "ab");
+	buf_addf(&b, "c%lc", (wint_t)0x4f60);
+	assert_int_equal(b.error, EMSGSIZE);
+	buf_adds(&b, "c");
+	assert_string_equal(buf_text(&b), "ab");
+}
+
 static void
 growth_keeps_the_contents(void **state)
 {
@@ -181,6 +196,7 @@ main(void)
 		cmocka_unit_test(limit_is_reached_and_never_passed),
 		cmocka_unit_test(
 		    the_first_failure_is_kept_and_later_pieces_do_nothing),
+		cmocka_unit_test(text_that_printf_cannot_make_is_a_failure),
 		cmocka_unit_test(growth_keeps_the_contents),
 		cmocka_unit_test(cut_takes_from_the_end),
 		cmocka_unit_test(what_may_not_stand_is_encoded),
