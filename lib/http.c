@@ -6,6 +6,7 @@
 #include <curl/curl.h>
 #include <sys/stat.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,7 +105,7 @@ http_header(struct http_request *r, const char *format, ...)
 	}
 	list = curl_slist_append(r->headers, buf_text(&line));
 	if (list == NULL || line.error != 0)
-		r->url.error = line.error;
+		r->url.error = line.error != 0 ? line.error : ENOMEM;
 	if (list != NULL)
 		r->headers = list;
 }
