@@ -23,7 +23,9 @@ EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 MANIFESTS = sorted((EXAMPLES / "kubernetes").glob("*.yaml"))
 KINDS = {("v1", "ConfigMap"): "V1ConfigMap", ("v1", "Service"): "V1Service",
          ("apps/v1", "Deployment"): "V1Deployment",
-         ("apps/v1", "StatefulSet"): "V1StatefulSet"}
+         ("apps/v1", "StatefulSet"): "V1StatefulSet",
+         ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
+         ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget"}
 WORKLOADS = ("Deployment", "StatefulSet")
 
 
@@ -109,6 +111,45 @@ def test_pods_have_the_least_rights():
             assert tuple(context["capabilities"]["add"]) == \
                 image.CAPABILITIES
             assert spec["terminationGracePeriodSeconds"] > 100
+
+
+def chosen(selector):
+    """Returns the names of the workloads whose pods a selector chooses."""
+    assert list(selector) == ["matchLabels"]
+    return {document["metadata"]["name"] for _, document in documents()
+            if document["kind"] in WORKLOADS
+            and selector["matchLabels"].items()
+            <= document["spec"]["template"]["metadata"]["labels"].items()}
+
+
+def test_haproxy_alone_reaches_the_port_that_believes_the_proxy_protocol():
+    spec = only("NetworkPolicy", "swiftdrop")["spec"]
+    assert chosen(spec["podSelector"]) == {"swiftdrop"}
+    assert spec["policyTypes"] == ["Ingress"]
+    rule, = spec["ingress"]
+    peer, = rule["from"]
+    assert list(peer) == ["podSelector"]  # so: in this namespace
+    assert chosen(peer["podSelector"]) == {"smtp-haproxy"}
+    port, = rule["ports"]
+    assert port == {"protocol": "TCP", "port": "smtp"}
+    assert port_number(container_of("StatefulSet", "swiftdrop"),
+                       port["port"]) == 25
+
+
+@pytest.mark.parametrize("kind, name", [("StatefulSet", "swiftdrop"),
+                                        ("Deployment", "smtp-haproxy")])
+def test_one_node_never_takes_all_pods(kind, name):
+    """Neither when it dies nor when it is emptied."""
+    spec = only(kind, name)["spec"]
+    assert spec["replicas"] == 2
+    constraint, = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert (constraint["maxSkew"], constraint["topologyKey"],
+            constraint["whenUnsatisfiable"]) == (
+                1, "kubernetes.io/hostname", "DoNotSchedule")
+    assert chosen(constraint["labelSelector"]) == {name}
+    budget = only("PodDisruptionBudget", name)["spec"]
+    assert chosen(budget["selector"]) == {name}
+    assert budget["maxUnavailable"] == 1
 
 
 def test_kustomization_names_the_manifests():
