@@ -361,6 +361,21 @@ def smtpd_deaths(pods):
     return re.findall(r"postfix/smtpd\[\d+\]: fatal: .*", pods.text())
 
 
+def test_probes_of_the_pods(pods):
+    """Ready when mail would be taken; alive as long as the port is open."""
+    container = container_of("StatefulSet", "swiftdrop")
+    ready = container["readinessProbe"]["exec"]["command"]
+    assert pods.execute(*ready).returncode == 0
+    before = len(smtpd_deaths(pods))
+    port = port_number(container, container["livenessProbe"]["tcpSocket"]
+                       ["port"])
+    for _ in range(50):
+        for address in PODS.values():
+            socket.create_connection((address, port)).close()
+    assert pods.execute(*ready).returncode == 0
+    assert smtpd_deaths(pods)[before:] == []
+
+
 def test_haproxy_of_the_manifests_is_valid(tmp_path):
     text = next(d for _, d in documents()
                 if "haproxy.cfg" in d.get("data", {}))["data"]["haproxy.cfg"]
