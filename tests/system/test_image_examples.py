@@ -4,10 +4,12 @@
 import os
 import pathlib
 import re
+import shutil
 import smtplib
 import subprocess
 import time
 
+import docker.utils.build
 import pytest
 
 import lab
@@ -26,11 +28,74 @@ def test_compose_file_is_valid(tmp_path):
                           capture_output=True).returncode != 0
 
 
+def test_the_key_of_the_compose_file_is_not_for_git(tmp_path):
+    text = (EXAMPLES / "compose.yaml").read_text()
+    key = re.search(r"^    file: (.*)$", text, re.M).group(1)
+    shutil.copy(image.TREE / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "check-ignore", f"examples/{key}"], cwd=tmp_path,
+                   check=True)
+
+
 @pytest.fixture(scope="module")
 def podman(lab_folder):
     podman = image.Podman(f"{lab_folder}/podman")
     podman.build(lab_folder, f"{lab_folder}/image-build.log")
     return podman
+
+
+# What may lie about on a host that has built and tried it.
+LEFT_BEHIND = (
+    ".git/config", ".hypothesis/x", "build/image/list.o", "build/swiftdrop.d",
+    "debian/files", "debian/swiftdrop/usr/sbin/swiftdrop",
+    "examples/swift.key", "lib/buf.o", "swiftdrop", "swiftdrop-0.1.0.tar.gz",
+    "swiftdrop-entry", "swiftdrop.ini", "swiftdrop.static",
+    "tests/lab/__pycache__/image.pyc")
+
+
+def sent_by_podman(podman, tree):
+    """Returns the files that reach the build."""
+    (tree / "image" / "Containerfile").write_text(
+        'FROM scratch\nCOPY . /sent\nCMD ["/none"]\n')
+    name = f"{image.IMAGE}-context-{os.getpid()}"
+    podman.run("build", "-f", "image/Containerfile", "-t", name, ".",
+               cwd=tree)
+    try:
+        return {path.removeprefix("/sent/")
+                for path, entry in podman.files(name).items()
+                if path.startswith("/sent/") and not entry.isdir()}
+    finally:
+        podman.run("rmi", name)
+
+
+def sent_by_compose(_, tree):
+    """The same, by the client of Docker that docker-compose uses.
+
+    It sends the list itself as well, which the server needs.
+    """
+    patterns = (tree / ".dockerignore").read_text().splitlines()
+    return {path for path in docker.utils.build.exclude_paths(
+        tree, [line for line in patterns if not line.startswith("#")],
+        dockerfile="image/Containerfile") if (tree / path).is_file()} - {".dockerignore"}
+
+
+@pytest.mark.parametrize("sent, file", [
+    (sent_by_podman, ".containerignore"), (sent_by_podman, ".dockerignore"),
+    (sent_by_compose, ".dockerignore")])
+def test_sources_and_nothing_of_the_host_go_into_a_build(podman, tmp_path,
+                                                         sent, file):
+    tree = tmp_path / "tree"
+    sources = {"Makefile"}
+    for pattern in ("*.[ch]", "lib/*.[ch]", "image/*", "postfix/*"):
+        sources |= {str(path.relative_to(image.TREE))
+                    for path in image.TREE.glob(pattern) if path.is_file()}
+    for name in sources | {file}:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image.TREE / name, tree / name)
+    for name in LEFT_BEHIND:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("of the host\n")
+    assert sent(podman, tree) == sources
 
 
 @pytest.fixture(scope="module")
