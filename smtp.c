@@ -649,6 +649,24 @@ smtp_format(const struct reply *r, struct buf *out)
 	}
 }
 
+/* Passes over content up to the end of its line; returns what that took. */
+static size_t
+skip_line(struct data *d, const char *in, size_t len)
+{
+	const char *lf;
+	bool ended;
+
+	lf = memchr(in, '\n', len);
+	if (lf == NULL) {
+		d->state = in[len - 1] == '\r' ? DATA_CR : DATA_TEXT;
+		return len;
+	}
+	ended = lf == in ? d->state == DATA_CR : lf[-1] == '\r';
+	d->bare_lf |= !ended;
+	d->state = ended ? DATA_LINE : DATA_TEXT;
+	return (size_t)(lf - in) + 1;
+}
+
 /*
  * Mail data, RFC 5321 sections 4.1.1.4 and 4.5.2.  Content goes out in runs,
  * from start up to a dot that began a line; that dot is held back, and a CR
@@ -661,27 +679,22 @@ smtp_data_decode(struct data *d, const char *in, size_t len, smtp_sink_fn *sink,
 	size_t i, start;
 
 	start = 0;
-	for (i = 0; i < len && d->state != DATA_END; i++) {
+	for (i = 0; i < len && d->state != DATA_END;) {
 		if (d->state == DATA_LINE && in[i] == '.') {
 			if (i > start)
 				sink(context, in + start, i - start);
-			start = i + 1;
+			start = ++i;
 			d->state = DATA_DOT;
 		} else if (d->state == DATA_DOT && in[i] == '\r') {
-			start = i + 1;
+			start = ++i;
 			d->state = DATA_DOT_CR;
 		} else if (d->state == DATA_DOT_CR && in[i] == '\n') {
-			start = i + 1;
+			start = ++i;
 			d->state = DATA_END;
 		} else {
 			if (d->state == DATA_DOT_CR)
 				sink(context, "\r", 1);
-			if (in[i] == '\n' && d->state != DATA_CR)
-				d->bare_lf = true;
-			d->state = in[i] == '\r' ? DATA_CR
-				   : in[i] == '\n' && d->state == DATA_CR
-				       ? DATA_LINE
-				       : DATA_TEXT;
+			i += skip_line(d, in + i, len - i);
 		}
 	}
 	if (i > start)
