@@ -16,7 +16,7 @@
 #include "banned.h"
 
 enum {
-	CHUNK = 4 * 1024 /* octets read at a time */
+	CHUNK = 64 * 1024 /* octets read at a time */
 };
 
 void
@@ -178,8 +178,8 @@ received_length(const struct message *m)
 int
 message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 {
-	char data[CHUNK];
 	void *digest;
+	char *chunk;
 	int64_t offset;
 	ssize_t n;
 
@@ -189,17 +189,16 @@ message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 		return 0;
 	}
 	digest = digest_sha256();
-	if (digest == NULL) {
-		errno = ENOMEM;
-		return -1;
-	}
-	for (;; offset += n) {
-		n = message_read(m, offset, data, sizeof(data));
-		if (n <= 0)
-			break;
-		digest_add(digest, data, (size_t)n);
+	chunk = malloc(CHUNK);
+	errno = ENOMEM;
+	n = digest == NULL || chunk == NULL ? -1 : 1;
+	for (; n > 0; offset += n) {
+		n = message_read(m, offset, chunk, CHUNK);
+		if (n > 0)
+			digest_add(digest, chunk, (size_t)n);
 	}
 	digest_hex(digest, hex);
+	free(chunk);
 	return n == 0 ? 0 : -1;
 }
 
