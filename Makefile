@@ -64,7 +64,7 @@ SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
 # swiftdrop.c, where systemd passes a socket.
 LIB = address buf clock digest http ini log message route stream text
 PARTS = $(LIB:%=lib/%) check config deliver inject object session smtp swift
-LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcrypto jansson)
+LIBS = $(shell $(PKG_CONFIG) --libs libcurl libssl libcrypto jansson)
 SOURCES = $(PARTS:=.c) swiftdrop.c
 HEADERS = $(wildcard *.h lib/*.h)
 UNITS = $(patsubst tests/%.c,%,$(wildcard tests/unit_*.c))
@@ -83,6 +83,25 @@ swiftdrop $(B)/swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -Wall -Wextra -c -o $@ $<
+
+# The same with its libraries from archives, libcurl a small one of its own.
+# libc is not among them: names are looked up as the host does it.
+static: swiftdrop.static
+
+CURL_A = $(B)/curl/install/lib/libcurl.a
+ARCHIVES = -l:libssl.a -l:libcrypto.a -l:libjansson.a
+
+swiftdrop.static: $(B)/static/swiftdrop.o $(PARTS:%=$(B)/static/%.o) $(CURL_A)
+	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ $(ARCHIVES)
+
+# Anew when Debian's source has a fix: make clean first.
+$(CURL_A): image/build-curl
+	image/build-curl $(B)/curl > $(B)/curl.log 2>&1 || \
+		{ tail -n 30 $(B)/curl.log; exit 1; }
+
+$(B)/static/%.o: %.c Makefile $(CURL_A)
+	@mkdir -p $(@D)
+	$(COMPILE) -I$(B)/curl/install/include -DSTATIC_LIBRARIES -c -o $@ $<
 
 # ---- tests ----------------------------------------------------------------
 
@@ -282,7 +301,7 @@ lines:
 
 # Objects are kept between runs; each knows the headers that it read.
 .SECONDARY:
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -name curl -prune -o -name '*.d' -print 2>/dev/null)
 
 include image/image.mk
 

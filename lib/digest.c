@@ -2,21 +2,54 @@
 /*
  * MD5, SHA-256 and HMAC as lower-case hex, by libcrypto.
  */
+#include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <string.h>
 
 #include "digest.h"
 
 #include "banned.h"
 
+/*
+ * A library context of our own, made once: what the administrator's openssl.cnf
+ * says is for TLS, and with its default_properties = fips=yes there would be no
+ * MD5 for the ETag.  Nor is anything initialised that digests do not need: the
+ * tables of names and texts are two thirds of what a small mail costs; http.c
+ * brings them where TLS needs them.
+ */
+static OSSL_LIB_CTX *
+own_context(void)
+{
+	static OSSL_LIB_CTX *context;
+
+	if (context == NULL &&
+	    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS |
+				    OPENSSL_INIT_NO_ADD_ALL_CIPHERS |
+				    OPENSSL_INIT_NO_ADD_ALL_DIGESTS |
+				    OPENSSL_INIT_NO_LOAD_CONFIG |
+				    OPENSSL_INIT_NO_ATEXIT,
+		NULL) == 1)
+		context = OSSL_LIB_CTX_new();
+	return context;
+}
+
 static void *
-begin(const EVP_MD *type)
+begin(const char *name)
 {
 	EVP_MD_CTX *context;
+	EVP_MD *type;
+	int result;
 
+	if (own_context() == NULL)
+		return NULL;
+	type = EVP_MD_fetch(own_context(), name, NULL);
 	context = EVP_MD_CTX_new();
-	if (context != NULL && EVP_DigestInit_ex(context, type, NULL) == 1)
+	result = type == NULL || context == NULL
+		     ? 0
+		     : EVP_DigestInit_ex2(context, type, NULL);
+	EVP_MD_free(type);
+	if (result == 1)
 		return context;
 	EVP_MD_CTX_free(context);
 	return NULL;
@@ -25,13 +58,13 @@ begin(const EVP_MD *type)
 void *
 digest_md5(void)
 {
-	return begin(EVP_md5());
+	return begin("MD5");
 }
 
 void *
 digest_sha256(void)
 {
-	return begin(EVP_sha256());
+	return begin("SHA256");
 }
 
 void
@@ -73,14 +106,15 @@ digest_hmac(const char *name, const char *key, const struct buf *text,
 {
 	unsigned char octets[EVP_MAX_MD_SIZE];
 	char line[2 * EVP_MAX_MD_SIZE + 1];
-	const EVP_MD *type;
-	unsigned int len = 0;
+	size_t len = 0;
 
-	type = strcmp(name, "sha1") == 0     ? EVP_sha1()
-	       : strcmp(name, "sha512") == 0 ? EVP_sha512()
-					     : EVP_sha256();
-	(void)HMAC(type, key, (int)strlen(key),
-	    (const unsigned char *)buf_text(text), text->len, octets, &len);
+	if (own_context() == NULL ||
+	    EVP_Q_mac(own_context(), "HMAC", NULL, name, NULL, key,
+		strlen(key), (const unsigned char *)buf_text(text), text->len,
+		octets, sizeof(octets), &len) == NULL) {
+		hex->error = ENOMEM;
+		return;
+	}
 	write_hex(octets, len, line);
 	buf_adds(hex, line);
 }

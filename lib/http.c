@@ -3,7 +3,14 @@
  * One HTTP request and its answer.  The only file that knows libcurl;
  * curl.se/libcurl/c/
  */
+/* For the loaders of error texts, which have no successors. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include <curl/curl.h>
+#include <openssl/conf.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
 #include <sys/stat.h>
 
 #include <errno.h>
@@ -31,6 +38,7 @@ enum {
  */
 struct http {
 	CURLSH *share; /* connections, TLS sessions, names */
+	bool tls;      /* libcrypto is ready for it */
 	CURL *curl;    /* of the newest request, for its answer; or NULL */
 	char error[CURL_ERROR_SIZE];
 };
@@ -145,6 +153,45 @@ take_answer(char *data, size_t size, size_t n, void *context)
 	return size * n;
 }
 
+/*
+ * What digest.c left out of libcrypto's start, and TLS needs: the
+ * administrator's openssl.cnf (providers, FIPS, minimum versions), the digests
+ * that certificates are signed with, and words for what fails.
+ */
+static void
+start_tls(struct http *h)
+{
+	if (h->tls)
+		return;
+	h->tls = true;
+	OPENSSL_load_builtin_modules();
+	(void)CONF_modules_load_file(NULL, NULL,
+	    CONF_MFLAGS_DEFAULT_SECTION | CONF_MFLAGS_IGNORE_MISSING_FILE |
+		CONF_MFLAGS_IGNORE_RETURN_CODES);
+	(void)EVP_add_digest(EVP_sha1());
+	(void)EVP_add_digest(EVP_sha224());
+	(void)EVP_add_digest(EVP_sha256());
+	(void)EVP_add_digest(EVP_sha384());
+	(void)EVP_add_digest(EVP_sha512());
+	ERR_load_SSL_strings();
+	ERR_load_X509_strings();
+	ERR_load_PEM_strings();
+	ERR_load_ASN1_strings();
+	ERR_load_EVP_strings();
+}
+
+/* TLS 1.2 at least, more where openssl.cnf says so: libcurl would undo that. */
+static CURLcode
+set_minimum(CURL *curl, void *tls, void *context)
+{
+	(void)curl;
+	(void)context;
+	if (SSL_CTX_get_min_proto_version(tls) >= TLS1_2_VERSION ||
+	    SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) == 1)
+		return CURLE_OK;
+	return CURLE_SSL_CIPHER;
+}
+
 /* Sets an option unless one before it could not be set. */
 #define SET(option, value)                                                     \
 	(code = code == CURLE_OK                                               \
@@ -152,8 +199,9 @@ take_answer(char *data, size_t size, size_t n, void *context)
 		    : code)
 
 static CURLcode
-set_tls(struct http *h, const struct http_options *o)
+set_tls(struct http *h, const struct http_request *r)
 {
+	const struct http_options *o = r->options;
 	const char *folder;
 	struct stat st;
 	CURLcode code;
@@ -163,6 +211,9 @@ set_tls(struct http *h, const struct http_options *o)
 	 * of each process.  libcurl has a default for either, so the one
 	 * that is not meant must be taken away.
 	 */
+	if (r->url.len < 6 || !text_begins(r->url.data, "https:"))
+		return CURLE_OK;
+	start_tls(h);
 	folder =
 	    stat(o->cacert, &st) == 0 && S_ISDIR(st.st_mode) ? o->cacert : NULL;
 	code = CURLE_OK;
@@ -170,7 +221,7 @@ set_tls(struct http *h, const struct http_options *o)
 	SET(CAINFO, folder == NULL ? o->cacert : NULL);
 	SET(PROXY_CAPATH, folder);
 	SET(PROXY_CAINFO, folder == NULL ? o->cacert : NULL);
-	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(SSL_CTX_FUNCTION, set_minimum);
 	SET(SSL_VERIFYPEER, o->insecure ? 0L : 1L);
 	SET(SSL_VERIFYHOST, o->insecure ? 0L : 2L);
 	SET(SSLCERT, o->cert);
@@ -285,7 +336,7 @@ http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 	code = h->curl == NULL ? CURLE_OUT_OF_MEMORY
 			       : set_options(h, r, deadline_ms);
 	if (code == CURLE_OK)
-		code = set_tls(h, r->options);
+		code = set_tls(h, r);
 	if (code == CURLE_OK)
 		code = set_body(h, r);
 	if (code == CURLE_OK)

@@ -110,6 +110,49 @@ def test_tls_1_1_is_refused(bench, authority):
         refused(stored(bench, options, prefix=prefix), store)
 
 
+def with_openssl_cnf(bench, text):
+    """A prefix under which this is the administrator's configuration."""
+    path = bench.file("openssl.cnf", "openssl_conf = init\n[init]\n" + text)
+    return ("unshare", "-rm", *program.shell(
+        f"mount --bind {path} /etc/ssl/openssl.cnf"))
+
+
+def test_minimum_version_of_the_administrator_counts(bench, authority):
+    context = server(authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    prefix = with_openssl_cnf(bench, "ssl_conf = ssl\n[ssl]\n"
+                              "system_default = s\n[s]\n"
+                              "MinProtocol = TLSv1.3\n")
+    with standin.Store(tls=context) as store:
+        options = store.account(cacert=authority.certificate)
+        refused(stored(bench, options, prefix=prefix), store)
+        assert stored(bench, options).code == 250
+
+
+FIPS = "alg_section = evp\n[evp]\ndefault_properties = fips=yes\n"
+
+
+@pytest.mark.parametrize("auth", ("v1", "tempurl"))
+def test_fips_leaves_the_digests_alone(auth, bench, store):
+    """There is no MD5 by default then, and the ETag is one."""
+    options = store.account()
+    if auth == "tempurl":
+        options = {"recipients": "box@example.com", "container": "mail",
+                   "auth_version": "tempurl", "temp_url_key": "k",
+                   "storage_url": store.storage_url}
+    reply = stored(bench, options, prefix=with_openssl_cnf(bench, FIPS))
+    assert reply.code == 250
+    assert store.only[1] == MESSAGE
+
+
+def test_fips_counts_for_tls(bench, authority):
+    """Without a FIPS provider there is no TLS: deferred, with words."""
+    with standin.Store(tls=server(authority)) as store:
+        options = store.account(cacert=authority.certificate)
+        refused(stored(bench, options,
+                       prefix=with_openssl_cnf(bench, FIPS)), store)
+
+
 def test_tls_1_2_is_enough(bench, authority):
     context = server(authority)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
