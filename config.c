@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <regex.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "file.h"
 #include "ini.h"
 #include "log.h"
 #include "stream.h"
@@ -201,32 +201,6 @@ static void
 warn(struct loader *l, const char *subject, const char *reason)
 {
 	buf_addf(&l->config->warnings, "%s: %s\n", subject, reason);
-}
-
-/* Reads a whole file; -1 with errno, EMSGSIZE when it is too large. */
-static int
-slurp(const char *path, struct buf *text, struct stat *st)
-{
-	char chunk[1024];
-	ssize_t n;
-	int fd, saved;
-
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
-		return -1;
-	n = fstat(fd, st);
-	while (n != -1 && text->error == 0) {
-		n = read(fd, chunk, sizeof(chunk));
-		if (n == 0)
-			break;
-		if (n > 0)
-			buf_add(text, chunk, (size_t)n);
-	}
-	saved = n == -1 ? errno : text->error;
-	explicit_bzero(chunk, sizeof(chunk));
-	(void)close(fd);
-	errno = saved;
-	return saved == 0 || n == 0 ? 0 : -1;
 }
 
 static const struct key *
@@ -439,7 +413,7 @@ take_file(struct loader *l)
 
 	if (l->path == NULL)
 		return true;
-	if (slurp(l->path, text, &st) == -1) {
+	if (file_read(l->path, text, &st) == -1) {
 		if (errno == ENOENT)
 			return true;
 		l->has_file = true;
@@ -600,7 +574,7 @@ read_secret(struct loader *l, const struct setting *setting, struct buf *secret)
 	else if (setting->value[0] != '/' && slash != NULL)
 		buf_add(&path, l->path, (size_t)(slash - l->path) + 1);
 	buf_adds(&path, setting->value);
-	if (slurp(buf_text(&path), secret, &st) == -1) {
+	if (file_read(buf_text(&path), secret, &st) == -1) {
 		buf_adds(&text, "cannot read ");
 		reason = strerror(errno);
 	} else {
