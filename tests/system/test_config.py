@@ -401,6 +401,8 @@ LINES = (
     *[(f"authurl = {value}", A.replace("https://keystone.example:5000/v3",
                                        value), 4, "authurl")
       for value in ("ftp://x/v3", "keystone", "file:///x")],
+    ("recipient longer than a command", A.replace("box@", "b" * 3000 + "@"),
+     2, "recipients"),
     *[(f"recipients = {value}", A.replace("box@example.com", value), 2, "")
       for value in ("user", "a@b c@d", "user@", "@", "a@b@c", "**")],
     *[(f"[SMTP] {key} = {value}", SMTP + f"{key} = {value}\n" + A, 2, key)
