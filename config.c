@@ -123,6 +123,10 @@ static const struct key account_keys[] = {
 };
 /* clang-format on */
 
+/* What each variable of ours begins with. */
+#define VARIABLE     "SWIFTDROP_"
+#define VARIABLE_LEN (sizeof(VARIABLE) - 1)
+
 /* The member of a structure that a key's table describes. */
 #define MEMBER(type, target, key)                                              \
 	(*(type *)(void *)((char *)(uintptr_t)(target) + (key)->offset))
@@ -177,7 +181,7 @@ add_place(const struct loader *l, const char *section, const char *key,
 			buf_addf(out, "%s: ", key);
 		return;
 	}
-	buf_addf(out, "SWIFTDROP_%s", section);
+	buf_addf(out, VARIABLE "%s", section);
 	for (p = key == NULL ? "" : key; *p != '\0'; p++)
 		buf_addf(out, "%s%c", p == key ? "_" : "", ascii_upper(*p));
 	buf_adds(out, ": ");
@@ -435,29 +439,29 @@ take_file(struct loader *l)
 	"^SWIFTDROP_(([^=]*_)?(SERVICE_HOST|SERVICE_PORT(_[^=]+)?|PORT("       \
 	"_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)|NAME|ENV_[^=]*)="
 
-/* The variables that are ours, each twice, sorted; NULL without memory. */
-static char **
-copy_variables(const struct loader *l)
+char **
+config_variables(char *const *environment)
 {
 	regex_t made_up;
-	char **copies;
+	char **ours;
 	size_t i, n;
 
 	n = 0;
-	for (i = 0; l->environment != NULL && l->environment[i] != NULL; i++)
-		n += strncmp(l->environment[i], "SWIFTDROP_", 10) == 0 ? 1 : 0;
-	copies = calloc(2 * n + 1, sizeof(*copies));
-	if (n == 0 || copies == NULL ||
-	    regcomp(&made_up, MADE_UP, REG_EXTENDED | REG_NOSUB) != 0)
-		return copies;
-	for (i = 0, n = 0; l->environment[i] != NULL; i++)
-		if (strncmp(l->environment[i], "SWIFTDROP_", 10) == 0 &&
-		    regexec(&made_up, l->environment[i], 0, NULL, 0) != 0 &&
-		    ((copies[n++] = strdup(l->environment[i])) == NULL ||
-			(copies[n++] = strdup(l->environment[i])) == NULL))
-			break;
+	for (i = 0; environment != NULL && environment[i] != NULL; i++)
+		n += strncmp(environment[i], VARIABLE, VARIABLE_LEN) == 0;
+	ours = calloc(n + 1, sizeof(*ours));
+	if (n == 0 || ours == NULL)
+		return ours;
+	if (regcomp(&made_up, MADE_UP, REG_EXTENDED | REG_NOSUB) != 0) {
+		free(ours);
+		return NULL;
+	}
+	for (i = 0, n = 0; environment[i] != NULL; i++)
+		if (strncmp(environment[i], VARIABLE, VARIABLE_LEN) == 0 &&
+		    regexec(&made_up, environment[i], 0, NULL, 0) != 0)
+			ours[n++] = environment[i];
 	regfree(&made_up);
-	return copies;
+	return ours;
 }
 
 static int
@@ -466,34 +470,47 @@ compare_text(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/*
+ * Cuts SWIFTDROP_<SECTION>_<OPTION> up in place.  Returns the option, the
+ * section stands where it stood; NULL where there are not both.
+ */
+static char *
+split_name(char *variable)
+{
+	char *name, *p;
+
+	name = strchr(variable + VARIABLE_LEN, '_');
+	if (name == NULL || name == variable + VARIABLE_LEN || name[1] == '\0')
+		return NULL;
+	*name++ = '\0';
+	for (p = variable + VARIABLE_LEN; *p != '\0'; p++)
+		*p = ascii_upper(*p);
+	for (p = name; *p != '\0'; p++)
+		*p = ascii_lower(*p);
+	return name;
+}
+
 /* SWIFTDROP_<SECTION>_<OPTION>=value, cut up in place. */
 static void
 take_variable(struct loader *l, char *variable, char *copy)
 {
 	struct setting where = { .variable = copy };
-	char *name, *p, *value;
+	char *name, *value;
 
 	value = variable + strcspn(variable, "=");
 	copy[value - variable] = '\0';
 	if (*value != '\0')
 		*value++ = '\0';
-	where.section = variable + 10;
+	where.section = variable + VARIABLE_LEN;
 	where.value = value;
 	l->has_variables = true;
-	name = strchr(where.section, '_');
-	if (name == NULL || name == where.section || name[1] == '\0') {
+	name = split_name(variable);
+	if (name == NULL)
 		fault(l, NULL, NULL, &where,
 		    "names no option, write SWIFTDROP_<SECTION>_<OPTION>");
-		return;
-	}
-	*name++ = '\0';
-	for (p = variable + 10; *p != '\0'; p++)
-		*p = ascii_upper(*p);
-	for (p = name; *p != '\0'; p++)
-		*p = ascii_lower(*p);
-	if (text_has_control(where.section) ||
-	    !utf8_is_valid(copy, strlen(copy)) ||
-	    !utf8_is_valid(value, strlen(value)))
+	else if (text_has_control(where.section) ||
+		 !utf8_is_valid(copy, strlen(copy)) ||
+		 !utf8_is_valid(value, strlen(value)))
 		fault(l, NULL, NULL, &where, "is not text in UTF-8");
 	else if (!add_section(l, where.section))
 		no_memory(l);
@@ -505,22 +522,43 @@ take_variable(struct loader *l, char *variable, char *copy)
 static void
 take_environment(struct loader *l)
 {
-	char **copies;
+	char **copies, **ours;
 	size_t i, n;
 
-	copies = l->config->variables = copy_variables(l);
-	if (copies == NULL) {
-		no_memory(l);
-		return;
-	}
-	for (n = 0; copies[n] != NULL; n++)
+	ours = config_variables(l->environment);
+	for (n = 0; ours != NULL && ours[n] != NULL; n++)
 		;
-	qsort(copies, n, sizeof(*copies), compare_text);
-	for (i = 0; i + 1 < n; i += 2)
-		take_variable(l, copies[i], copies[i + 1]);
-	/* Each twice: one is cut up, the other keeps the name for a fault. */
-	if (n % 2 != 0)
+	copies = l->config->variables = calloc(2 * n + 1, sizeof(*copies));
+	if (ours == NULL || copies == NULL)
 		no_memory(l);
+	else
+		qsort(ours, n, sizeof(*ours), compare_text);
+	/* Each twice: one is cut up, the other keeps the name for a fault. */
+	for (i = 0; copies != NULL && i < n; i++) {
+		copies[2 * i] = strdup(ours[i]);
+		if (copies[2 * i] != NULL)
+			copies[2 * i + 1] = strdup(ours[i]);
+		if (copies[2 * i] == NULL || copies[2 * i + 1] == NULL) {
+			no_memory(l);
+			break;
+		}
+		take_variable(l, copies[2 * i], copies[2 * i + 1]);
+	}
+	free(ours);
+}
+
+bool
+config_is_key(const char *variable, size_t len)
+{
+	char *copy, *name;
+	bool is_file, result;
+
+	copy = len > VARIABLE_LEN ? strndup(variable, len) : NULL;
+	name = copy == NULL ? NULL : split_name(copy);
+	result = name != NULL &&
+		 find_key(copy + VARIABLE_LEN, name, &is_file)->name != NULL;
+	free(copy);
+	return result;
 }
 
 /* The value of a variable of the environment, NULL where not set or empty. */
@@ -832,10 +870,12 @@ finish_account(struct loader *l, const char *section)
 			  : a->auth_version_text[0] == '1' ? AUTH_V1
 							   : AUTH_TEMPURL;
 	check_account(l, a);
-	if (a->recipients == NULL)
-		warn(l, section, "this account has no recipients");
-	else if (!route_add(&c->routes, a->index, a->recipients, &wrong))
+	if (a->recipients == NULL) {
+		add_place(l, section, NULL, NULL, &c->warnings);
+		buf_adds(&c->warnings, "this account has no recipients\n");
+	} else if (!route_add(&c->routes, a->index, a->recipients, &wrong)) {
 		fault_of(l, section, "recipients", buf_text(&wrong));
+	}
 }
 
 /* Two accounts that claim the same, once they are all known. */
@@ -975,18 +1015,19 @@ is_set(const struct key *key, const void *target)
 	       MEMBER(int64_t, target, key) != 0;
 }
 
+/* A value as the file has it; out of sight where hide says so. */
 static void
-print_text(const struct key *key, const char *text, struct buf *out)
+print_text(const struct key *key, const char *text, bool hide, struct buf *out)
 {
 	const char *host, *p;
 
 	text += strspn(text, "\n");
-	if ((key->flags & SECRET) != 0 && *text != '\0')
+	if (hide && (key->flags & SECRET) != 0 && *text != '\0')
 		text = "***";
 	host = strstr(text, "://");
 	host = host == NULL ? text : host + 3;
 	p = memrchr(host, '@', strcspn(host, "/"));
-	if ((key->flags & USERINFO) != 0 && p != NULL) {
+	if (hide && (key->flags & USERINFO) != 0 && p != NULL) {
 		buf_addf(out, "%.*s***", (int)(host - text), text);
 		text = p;
 	}
@@ -997,7 +1038,7 @@ print_text(const struct key *key, const char *text, struct buf *out)
 
 static void
 print_keys(const struct key *key, const void *target, const void *inherited,
-    struct buf *out)
+    bool hide, struct buf *out)
 {
 	for (; key->name != NULL; key++) {
 		/* What it does not inherit must be said. */
@@ -1007,7 +1048,7 @@ print_keys(const struct key *key, const void *target, const void *inherited,
 			continue;
 		buf_addf(out, "%s = ", key->name);
 		if (is_text(key) && is_set(key, target))
-			print_text(key, MEMBER(char *, target, key), out);
+			print_text(key, MEMBER(char *, target, key), hide, out);
 		else if (key->type == BOOL)
 			buf_adds(out, MEMBER(bool, target, key) ? "yes" : "no");
 		else if (is_set(key, target))
@@ -1017,8 +1058,8 @@ print_keys(const struct key *key, const void *target, const void *inherited,
 	}
 }
 
-void
-config_print(const struct config *c, struct buf *out)
+static void
+print(const struct config *c, bool hide, struct buf *out)
 {
 	const struct account *inherited;
 	size_t i;
@@ -1028,11 +1069,23 @@ config_print(const struct config *c, struct buf *out)
 		if (strcmp(c->accounts[i].name, "DEFAULT") == 0)
 			inherited = &c->accounts[i];
 	buf_adds(out, "[SMTP]\n");
-	print_keys(smtp_keys, &c->smtp, NULL, out);
+	print_keys(smtp_keys, &c->smtp, NULL, hide, out);
 	for (i = 0; i < c->naccounts; i++) {
 		buf_addf(out, "\n[%s]\n", c->accounts[i].name);
-		print_keys(account_keys, &c->accounts[i], inherited, out);
+		print_keys(account_keys, &c->accounts[i], inherited, hide, out);
 	}
+}
+
+void
+config_print(const struct config *c, struct buf *out)
+{
+	print(c, true, out);
+}
+
+void
+config_write(const struct config *c, struct buf *out)
+{
+	print(c, false, out);
 }
 
 bool

@@ -101,8 +101,25 @@ int config_load(struct config *c, const char *path, char *const *environment,
 /* Wipes the secrets and frees everything. */
 void config_free(struct config *c);
 
+/*
+ * The variables of environment (as environ(7)) that mean swiftdrop: those that
+ * begin with SWIFTDROP_, but for what Kubernetes and Docker make up for a
+ * service of that name.  Returns an array that ends in NULL and is the
+ * caller's to free, its texts borrowed; or NULL with errno ENOMEM.
+ */
+char **config_variables(char *const *environment);
+
+/*
+ * Whether len octets of a variable's name are SWIFTDROP_<SECTION>_<OPTION>
+ * with an option that config_load() knows, X_FILE of a secret included.
+ */
+bool config_is_key(const char *variable, size_t len);
+
 /* Appends the effective configuration as INI, secrets and userinfo as ***. */
 void config_print(const struct config *c, struct buf *out);
+
+/* The same with secrets and all, as a file that config_load() reads. */
+void config_write(const struct config *c, struct buf *out);
 
 /*
  * Whether two accounts lead to the same place: the same login, project and
