@@ -5,14 +5,13 @@
  * no key and no section; config.c does.
  */
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "ini.h"
 #include "text.h"
 
 #include "banned.h"
-
-#define BLANKS " \t\v\f"
 
 struct parser {
 	const struct ini_reader *reader;
@@ -25,13 +24,51 @@ struct parser {
 	bool homeless;     /* that no section came first was said */
 };
 
+/* The octets of the blank that text begins with, as str.isspace() has it. */
+static size_t
+blank_length(const char *text)
+{
+	static const char wide[][4] = { "\xc2\x85", "\xc2\xa0", "\xe1\x9a\x80",
+		"\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f",
+		"\xe3\x80\x80" };
+	size_t i;
+
+	if ((*text & 0x80) == 0)
+		return *text == ' ' || (*text >= '\t' && *text <= '\r') ||
+		       (*text >= '\x1c' && *text <= '\x1f');
+	for (i = 0; i < COUNT(wide); i++)
+		if (strncmp(text, wide[i], strlen(wide[i])) == 0)
+			return strlen(wide[i]);
+	/* U+2000 to U+200A */
+	return strncmp(text, "\xe2\x80", 2) == 0 && text[2] <= '\x8a' ? 3 : 0;
+}
+
+/* Passes blanks and counts them: characters, not octets. */
+static char *
+skip_blanks(char *text, size_t *count)
+{
+	size_t n;
+
+	for (*count = 0; (n = blank_length(text)) > 0; text += n)
+		++*count;
+	return text;
+}
+
 /* Takes blanks off the end of the text that ends there. */
 static char *
 trim(const char *text, char *end)
 {
-	while (end > text && strchr(BLANKS "\n", end[-1]) != NULL)
-		end--;
-	*end = '\0';
+	size_t n;
+
+	do {
+		*end = '\0';
+		/* The last character, which is well-formed. */
+		for (n = 1; end - text > (ptrdiff_t)n; n++)
+			if ((*(end - n) & 0xc0) != 0x80)
+				break;
+		n = end == text ? 0 : blank_length(end - n);
+		end -= n;
+	} while (n > 0);
 	return end;
 }
 
@@ -76,6 +113,7 @@ continue_value(struct parser *p, const char *text)
 static void
 begin_entry(struct parser *p, char *text, char *end)
 {
+	size_t ignored;
 	char *octet;
 
 	if (p->section == NULL) {
@@ -90,7 +128,7 @@ begin_entry(struct parser *p, char *text, char *end)
 		p->value = NULL;
 	} else {
 		(void)trim(text, p->value++);
-		p->value += strspn(p->value, BLANKS);
+		p->value = skip_blanks(p->value, &ignored);
 	}
 	if (*text == '\0') {
 		fault(p, "no key before the delimiter");
@@ -108,8 +146,7 @@ take_line(struct parser *p, char *text, char *end)
 	char *bracket;
 	size_t indent;
 
-	indent = strspn(text, BLANKS);
-	text += indent;
+	text = skip_blanks(text, &indent);
 	end = trim(text, end);
 	if (*text == '#' || *text == ';')
 		return;
@@ -155,11 +192,11 @@ ini_parse(struct buf *text, const struct ini_reader *reader)
 		next = end + (end[0] == '\r' && end[1] == '\n' ? 2 : 1);
 		if (memchr(start, '\0', (size_t)(end - start)) != NULL) {
 			fault(&p, "control character (NUL)");
-			return;
+			break;
 		}
 		if (!utf8_is_valid(start, (size_t)(end - start))) {
 			fault(&p, "the line is not in UTF-8");
-			return;
+			continue;
 		}
 		*end = '\0';
 		take_line(&p, start, end);

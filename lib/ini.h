@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Reads an INI file as Python's configparser does with interpolation=None,
- * allow_no_value=True and its other defaults; blanks are those of US-ASCII.
+ * allow_no_value=True and its other defaults.
  *
  * Source: docs.python.org/3/library/configparser.html#supported-ini-file-structure
  */
@@ -24,7 +24,7 @@ struct ini_reader {
 
 /*
  * Hands what text holds to reader, cutting it up in place.  Goes on after a
- * fault but for what is not text at all.  A byte order mark is skipped.
+ * fault, but not behind a NUL.  A byte order mark is skipped.
  */
 void ini_parse(struct buf *text, const struct ini_reader *reader);
 

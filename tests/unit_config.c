@@ -176,6 +176,10 @@ faults_name_line_section_and_key(void **state)
 		    "value\n" },
 		{ "control character in a section's name", GOOD "[a\x01]\n",
 		    "FILE:8: control character in a section's name\n" },
+		{ "not text", GOOD "\xff\ndelete_after = \xff\nfoo = 1\n",
+		    "FILE:8: the line is not in UTF-8\n"
+		    "FILE:9: the line is not in UTF-8\n"
+		    "FILE:10: [good] foo: unknown key\n" },
 		{ "no section", "key = v\n" GOOD,
 		    "FILE:1: no section comes before this line\n" },
 		{ "slash in container",

@@ -85,6 +85,22 @@ files_read_as_configparser_reads_them(void **state)
 		{ "empty section name is a key", "[a]\n[]", "[a][];" },
 		{ "CRLF", "[a]\r\nk = v\r\n", "[a]k=v;" },
 		{ "CR", "[a]\rk = v\r", "[a]k=v;" },
+		{ "no-break space", "[a]\nk\xc2\xa0=\xe2\x80\x83v", "[a]k=v;" },
+		{ "all kinds of blanks",
+		    "[a]\nk\x1c\x1f\xc2\x85=\xe1\x9a\x80\xe2\x80\x80\xe2\x80\x8a"
+		    "\xe2\x80\xa8v\xe2\x80\xa9\xe2\x80\xaf\xe2\x81\x9f"
+		    "\xe3\x80\x80\v\f",
+		    "[a]k=v;" },
+		{ "no blanks: zero width space, braille",
+		    "[a]\nk=\xe2\x80\x8bv\xe2\xa0\x80",
+		    "[a]k=\xe2\x80\x8bv\xe2\xa0\x80;" },
+		{ "a line of wide blanks", "[a]\nk = v\n\xe3\x80\x80\n  w\n",
+		    "[a]k=v||w;" },
+		{ "indents in characters",
+		    "[a]\n\xe3\x80\x80k = v\n  w\n\xe3\x80\x80l = x\n",
+		    "[a]k=v|w;l=x;" },
+		{ "wide blanks around a section", "\xc2\xa0[a]\xe2\x80\x83\nk",
+		    "[a]k;" },
 		{ "no last LF", "[a]\nk = v\n  w", "[a]k=v|w;" },
 		{ "several values of a key", "[a]\nk = v\nK: w\n",
 		    "[a]k=v;k=w;" },
@@ -98,7 +114,8 @@ files_read_as_configparser_reads_them(void **state)
 		{ "no key", "[a]\n= v\nk = w\n", "[a]!2k=w;" },
 		{ "continued without value", "[a]\nk\n  v\nl = w",
 		    "[a]!3k;l=w;" },
-		{ "not UTF-8", "[a]\nk = \xff\nl = w\n", "[a]!2" },
+		{ "not UTF-8", "[a]\nk = v\nl = \xff\nm = w\n",
+		    "[a]!3k=v;m=w;" },
 	};
 	size_t i, k;
 
@@ -120,8 +137,9 @@ a_nul_is_refused(void **state)
 	BUF(got, 100);
 
 	(void)state;
-	parse("[a]\nk=\0v\nl=w\n", 12, &got, show_reason);
-	assert_string_equal(buf_text(&got), "[a]2: control character (NUL)");
+	parse("[a]\nj=u\nk=\0v\nl=w\n", 16, &got, show_reason);
+	assert_string_equal(buf_text(&got),
+	    "[a]3: control character (NUL)j=u;");
 }
 
 /* What looks like a key may be a secret in the wrong place. */
