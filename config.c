@@ -24,10 +24,11 @@
 #include "banned.h"
 
 enum {
-	FILE_MAX = 4 * 1024 * 1024, /* octets of a configuration file */
-	SECRET_MAX = 64 * 1024,     /* octets of a file that holds a secret */
-	PREFIX_MAX = 512,           /* leaves room in Swift's 1024 of a name */
-	CONTAINER_MAX = 256         /* Swift's max_container_name_length */
+	FILE_MAX = 4 * 1024 * 1024,       /* octets of a configuration file */
+	VARIABLES_MAX = 16 * 1024 * 1024, /* octets, each with its name twice */
+	SECRET_MAX = 64 * 1024, /* octets of a file that holds a secret */
+	PREFIX_MAX = 512,       /* leaves room in Swift's 1024 of a name */
+	CONTAINER_MAX = 256     /* Swift's max_container_name_length */
 };
 
 #define SECONDS_MAX      (366LL * 86400) /* no timer here needs more */
@@ -492,13 +493,12 @@ split_name(char *variable)
 
 /* SWIFTDROP_<SECTION>_<OPTION>=value, cut up in place. */
 static void
-take_variable(struct loader *l, char *variable, char *copy)
+take_variable(struct loader *l, char *variable, const char *whole_name)
 {
-	struct setting where = { .variable = copy };
+	struct setting where = { .variable = whole_name };
 	char *name, *value;
 
-	value = variable + strcspn(variable, "=");
-	copy[value - variable] = '\0';
+	value = variable + strlen(whole_name);
 	if (*value != '\0')
 		*value++ = '\0';
 	where.section = variable + VARIABLE_LEN;
@@ -509,7 +509,7 @@ take_variable(struct loader *l, char *variable, char *copy)
 		fault(l, NULL, NULL, &where,
 		    "names no option, write SWIFTDROP_<SECTION>_<OPTION>");
 	else if (text_has_control(where.section) ||
-		 !utf8_is_valid(copy, strlen(copy)) ||
+		 !utf8_is_valid(whole_name, strlen(whole_name)) ||
 		 !utf8_is_valid(value, strlen(value)))
 		fault(l, NULL, NULL, &where, "is not text in UTF-8");
 	else if (!add_section(l, where.section))
@@ -522,29 +522,32 @@ take_variable(struct loader *l, char *variable, char *copy)
 static void
 take_environment(struct loader *l)
 {
-	char **copies, **ours;
+	struct buf *text = &l->config->variables;
+	char *name, *next, **ours, *variable;
 	size_t i, n;
 
 	ours = config_variables(l->environment);
 	for (n = 0; ours != NULL && ours[n] != NULL; n++)
 		;
-	copies = l->config->variables = calloc(2 * n + 1, sizeof(*copies));
-	if (ours == NULL || copies == NULL)
-		no_memory(l);
-	else
+	if (n > 0)
 		qsort(ours, n, sizeof(*ours), compare_text);
-	/* Each twice: one is cut up, the other keeps the name for a fault. */
-	for (i = 0; copies != NULL && i < n; i++) {
-		copies[2 * i] = strdup(ours[i]);
-		if (copies[2 * i] != NULL)
-			copies[2 * i + 1] = strdup(ours[i]);
-		if (copies[2 * i] == NULL || copies[2 * i + 1] == NULL) {
-			no_memory(l);
-			break;
-		}
-		take_variable(l, copies[2 * i], copies[2 * i + 1]);
+	/* The name, for faults, then all of it, which is cut up. */
+	for (i = 0; i < n; i++) {
+		buf_add(text, ours[i], strcspn(ours[i], "="));
+		buf_addc(text, '\0');
+		buf_add(text, ours[i], strlen(ours[i]) + 1);
+	}
+	if (ours == NULL || text->error != 0) {
+		no_memory(l);
+		n = 0;
 	}
 	free(ours);
+	for (next = text->data; n > 0; n--) {
+		name = next;
+		variable = name + strlen(name) + 1;
+		next = variable + strlen(variable) + 1;
+		take_variable(l, variable, name);
+	}
 }
 
 bool
@@ -943,6 +946,8 @@ load(struct loader *l)
 	c->routes.origin = c->smtp.origin;
 	c->routes.delimiters = c->smtp.recipient_delimiter;
 	finish_accounts(l);
+	if (c->warnings.error != 0)
+		no_memory(l);
 }
 
 int
@@ -958,6 +963,7 @@ config_load(struct config *c, const char *path, char *const *environment,
 	*c = (struct config){
 		.warnings = { .max = FILE_MAX },
 		.text = { .max = FILE_MAX },
+		.variables = { .max = VARIABLES_MAX },
 	};
 	load(&l);
 	free(l.sections);
@@ -998,11 +1004,9 @@ config_free(struct config *c)
 		free_keys(account_keys, &c->accounts[i]);
 	free(c->accounts);
 	route_free(&c->routes);
-	for (i = 0; c->variables != NULL && c->variables[i] != NULL; i++)
-		wipe_text(&c->variables[i]);
-	free(c->variables);
 	buf_free(&c->warnings);
 	buf_free(&c->text);
+	buf_free(&c->variables);
 	*c = (struct config){ .accounts = NULL };
 }
 

@@ -81,9 +81,9 @@ struct config {
 	struct account *accounts; /* owned; in the file's order */
 	size_t naccounts;
 	struct routes routes;
-	struct buf warnings; /* one line each, ended by LF */
-	struct buf text;     /* of the file; accounts' names may be in it */
-	char **variables;    /* owned; the environment's, likewise */
+	struct buf warnings;  /* one line each, ended by LF */
+	struct buf text;      /* of the file; accounts' names may be in it */
+	struct buf variables; /* of the environment, likewise */
 };
 
 /*

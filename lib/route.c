@@ -62,9 +62,14 @@ add_claim(struct routes *r, int account, const struct buf *key)
 	if (claims == NULL)
 		return false;
 	r->claims = claims;
-	claims[r->n].account = account;
-	claims[r->n].key = key->error == 0 ? strdup(buf_text(key)) : NULL;
-	return claims[r->n++].key != NULL;
+	claims[r->n] = (struct claim){
+		.key = key->error == 0 ? strdup(buf_text(key)) : NULL,
+		.account = account,
+	};
+	if (claims[r->n].key == NULL)
+		return false;
+	r->n++;
+	return true;
 }
 
 bool
