@@ -188,12 +188,53 @@ add_place(const struct loader *l, const char *section, const char *key,
 	buf_adds(out, ": ");
 }
 
+/*
+ * Ends the line that begins at start.  What many sections inherit is said
+ * once, and what a name brought along does not begin another line.
+ */
+static void
+end_line(struct buf *out, size_t start)
+{
+	const char *old;
+	size_t i, len;
+
+	for (i = start; i < out->len; i++)
+		if (is_control(out->data[i]))
+			out->data[i] = '?';
+	buf_addc(out, '\n');
+	if (out->error != 0) {
+		buf_cut(out, start);
+		return;
+	}
+	len = out->len - start;
+	for (old = out->data; old < out->data + start;
+	     old += strcspn(old, "\n") + 1) {
+		if (strncmp(old, out->data + start, len) == 0) {
+			buf_cut(out, start);
+			return;
+		}
+	}
+}
+
+/* A line about a key: where it was written, or where it should be. */
+static void
+say(const struct loader *l, struct buf *out, const char *section,
+    const char *key, const struct setting *where, const char *reason)
+{
+	size_t start = out->len;
+
+	if (where != NULL && where->section != NULL)
+		section = where->section;
+	add_place(l, section, key, where, out);
+	buf_adds(out, reason);
+	end_line(out, start);
+}
+
 static void
 fault(struct loader *l, const char *section, const char *key,
     const struct setting *where, const char *reason)
 {
-	add_place(l, section, key, where, l->faults);
-	buf_addf(l->faults, "%s\n", reason);
+	say(l, l->faults, section, key, where, reason);
 }
 
 static void
@@ -202,10 +243,15 @@ no_memory(struct loader *l)
 	fault(l, NULL, NULL, NULL, strerror(ENOMEM));
 }
 
+/* A file that holds a secret. */
 static void
-warn(struct loader *l, const char *subject, const char *reason)
+warn_of_readers(struct loader *l, const char *path)
 {
-	buf_addf(&l->config->warnings, "%s: %s\n", subject, reason);
+	struct buf *out = &l->config->warnings;
+	size_t start = out->len;
+
+	buf_addf(out, "%s: holds a secret and is readable by others", path);
+	end_line(out, start);
 }
 
 static const struct key *
@@ -308,13 +354,14 @@ unknown_key(struct loader *l, const struct setting *where, const char *name)
 	bool is_option = strncmp(name, "os_options_", 11) == 0 &&
 			 keys_of(where->section) == account_keys;
 	struct buf *out = is_option ? &l->config->warnings : l->faults;
+	size_t start = out->len;
 
 	add_place(l, where->section, name, where, out);
 	if (where->variable != NULL)
 		buf_addf(out, "is read as \"%s\" of [%s]: ", name,
 		    where->section);
-	buf_adds(out,
-	    is_option ? "unknown option, not used\n" : "unknown key\n");
+	buf_adds(out, is_option ? "unknown option, not used" : "unknown key");
+	end_line(out, start);
 }
 
 /* Whether two settings of one key contradict each other; says so. */
@@ -620,8 +667,7 @@ read_secret(struct loader *l, const struct setting *setting, struct buf *secret)
 		reason = strerror(errno);
 	} else {
 		if ((st.st_mode & S_IROTH) != 0)
-			warn(l, buf_text(&path),
-			    "holds a secret and is readable by others");
+			warn_of_readers(l, buf_text(&path));
 		reason = check_secret(secret);
 		if (reason == NULL)
 			return buf_text(secret);
@@ -874,8 +920,8 @@ finish_account(struct loader *l, const char *section)
 							   : AUTH_TEMPURL;
 	check_account(l, a);
 	if (a->recipients == NULL) {
-		add_place(l, section, NULL, NULL, &c->warnings);
-		buf_adds(&c->warnings, "this account has no recipients\n");
+		say(l, &c->warnings, section, NULL, NULL,
+		    "this account has no recipients");
 	} else if (!route_add(&c->routes, a->index, a->recipients, &wrong)) {
 		fault_of(l, section, "recipients", buf_text(&wrong));
 	}
@@ -940,7 +986,7 @@ load(struct loader *l)
 		return;
 	}
 	if (l->has_secret && l->readable_by_others)
-		warn(l, l->path, "holds a secret and is readable by others");
+		warn_of_readers(l, l->path);
 	resolve(l, "SMTP", &c->smtp);
 	finish_smtp(l);
 	c->routes.origin = c->smtp.origin;

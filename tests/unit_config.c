@@ -44,7 +44,7 @@ write_file(const char *name, const char *text, size_t len, struct buf *path)
 	FILE *file;
 
 	buf_addf(path, "%s/%s", folder, name);
-	file = fopen(buf_text(path), "wx");
+	file = fopen(buf_text(path), "w");
 	assert_non_null(file);
 	assert_int_equal(fwrite(text, 1, len, file), len);
 	assert_int_equal(fchmod(fileno(file), 0600), 0);
@@ -280,6 +280,78 @@ all_faults_are_reported_in_their_order(void **state)
 	    "FILE: [B] key: is missing\n"
 	    /* what two accounts claim */
 	    "FILE:21: [c] recipients: \"a@b\" is claimed by [b] already\n");
+}
+
+/* What many sections inherit is wrong once, and there where it stands. */
+static void
+what_is_inherited_is_reported_once(void **state)
+{
+	(void)state;
+	assert_faults("file",
+	    "[DEFAULT]\nauth_version = 1\nauthurl = http://h\nuser = u\n"
+	    "container = c/d\nretries = x\nkey_file = /nonexistent/key\n"
+	    "temp_url_key_file = /nonexistent/key\n"
+	    "[a]\nrecipients = a@b\n[b]\nrecipients = b@b\n"
+	    "[c]\nrecipients = c@b\nretries = y\n",
+	    "",
+	    "FILE:7: [DEFAULT] key_file: cannot read /nonexistent/key: No "
+	    "such file or directory\n"
+	    "FILE:8: [DEFAULT] temp_url_key_file: cannot read "
+	    "/nonexistent/key: No such file or directory\n"
+	    "FILE:6: [DEFAULT] retries: must be a whole number\n"
+	    "FILE:5: [DEFAULT] container: must be a container's name, "
+	    "without / and of at most 256 octets\n"
+	    "FILE:15: [c] retries: must be a whole number\n");
+	assert_faults("environment",
+	    "[A]\nrecipients = a@b\n" ACCOUNT "[B]\nrecipients = b@b\n" ACCOUNT,
+	    "SWIFTDROP_DEFAULT_RETRIES=x",
+	    "SWIFTDROP_DEFAULT_RETRIES: must be a whole number\n");
+}
+
+/* A name may hold anything, its line does not end there for it. */
+static void
+each_fault_is_one_line(void **state)
+{
+	(void)state;
+	assert_faults("names", GOOD "k\x1b[1m = v\n",
+	    "SWIFTDROP_A\nB_C=d|SWIFTDROP_A_C\r\nX=d",
+	    "FILE:8: [good] k?[1m: unknown key\n"
+	    "SWIFTDROP_A?B_C: is not text in UTF-8\n"
+	    "SWIFTDROP_A_C??X: is read as \"c??x\" of [A]: unknown key\n"
+	    "FILE: [A] container: is missing\n"
+	    "FILE: [A] authurl: is missing\n"
+	    "FILE: [A] user: is missing, or "
+	    "os_options_application_credential_id\n"
+	    "FILE: [A] key: is missing\n");
+}
+
+/* Those that do not fit are left out, and it stays refused. */
+static void
+too_many_faults_are_whole_lines(void **state)
+{
+	char *nothing[] = { NULL };
+	BUF(faults, 100);
+	BUF(path, 200);
+	BUF(text, 10000);
+	struct config c;
+	const char *line;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 10; i++)
+		buf_addf(&text, "[x%d\x01]\n", i);
+	buf_adds(&text, GOOD);
+	write_file("FILE", text.data, text.len, &path);
+	assert_int_equal(config_load(&c, buf_text(&path), nothing, &faults),
+	    -1);
+	assert_int_not_equal(faults.error, 0);
+	for (line = buf_text(&faults); *line != '\0';
+	     line = strchr(line, '\n') + 1) {
+		assert_memory_equal(line, folder, strlen(folder));
+		assert_non_null(strchr(line, '\n'));
+	}
+	config_free(&c);
+	assert_int_equal(unlink(buf_text(&path)), 0);
 }
 
 /* Where nothing but the environment is, the variable to set is named. */
@@ -576,6 +648,22 @@ the_environment_beats_the_file(void **state)
 	assert_faults("unknown", "[A]\nrecipients = a@b\n" ACCOUNT,
 	    "SWIFTDROP_A_FOO=swordfish",
 	    "SWIFTDROP_A_FOO: is read as \"foo\" of [A]: unknown key\n");
+}
+
+/* It may be meant for later; where it is, is said as of a fault. */
+static void
+an_account_without_recipients_is_a_warning(void **state)
+{
+	BUF(faults, 1000);
+	BUF(warnings, 1000);
+	struct config c;
+
+	(void)state;
+	assert_int_equal(load(&c, GOOD "[a]\n" ACCOUNT, "", &faults), 0);
+	add_without_folder(&warnings, buf_text(&c.warnings));
+	unit_text("warnings", buf_text(&warnings),
+	    "FILE: [a] this account has no recipients\n");
+	config_free(&c);
 }
 
 /* What is not known of swiftclient's options may be known one day. */
@@ -971,6 +1059,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(faults_name_line_section_and_key),
 		cmocka_unit_test(all_faults_are_reported_in_their_order),
+		cmocka_unit_test(what_is_inherited_is_reported_once),
+		cmocka_unit_test(each_fault_is_one_line),
+		cmocka_unit_test(too_many_faults_are_whole_lines),
 		cmocka_unit_test(faults_name_the_variable),
 		cmocka_unit_test(
 		    made_up_variables_are_passed_over_by_their_shape),
@@ -978,6 +1069,7 @@ main(void)
 		cmocka_unit_test(values_are_inherited_overridden_and_unset),
 		cmocka_unit_test(default_is_an_account_when_it_has_recipients),
 		cmocka_unit_test(the_environment_beats_the_file),
+		cmocka_unit_test(an_account_without_recipients_is_a_warning),
 		cmocka_unit_test(an_unknown_option_is_a_warning),
 		cmocka_unit_test(a_byte_order_mark_is_skipped),
 		cmocka_unit_test(an_empty_variable_is_no_second_form),
