@@ -366,47 +366,47 @@ unknown_key(struct loader *l, const struct setting *where, const char *name)
 
 /* Whether two settings of one key contradict each other; says so. */
 static bool
-is_twice(struct loader *l, const struct setting *old, const struct setting *new,
-    const char *name)
+is_twice(struct loader *l, const struct setting *old,
+    const struct setting *newer, const char *name)
 {
 	const char *reason;
 
-	if (old->variable == NULL && new->variable != NULL)
+	if (old->variable == NULL && newer->variable != NULL)
 		return false;
 	/* An empty variable is no second form. */
-	if (new->variable != NULL && old->is_file != new->is_file &&
-	    (*old->value == '\0' || *new->value == '\0'))
+	if (newer->variable != NULL && old->is_file != newer->is_file &&
+	    (*old->value == '\0' || *newer->value == '\0'))
 		return false;
-	if (new->variable != NULL)
+	if (newer->variable != NULL)
 		reason = "is given twice in the environment; keep one of them";
-	else if (old->is_file != new->is_file)
+	else if (old->is_file != newer->is_file)
 		reason = "stands beside its other form, with and without "
 			 "_file; keep one of them";
 	else
 		reason = "duplicate key";
-	fault(l, new->section, name, new, reason);
+	fault(l, newer->section, name, newer, reason);
 	return true;
 }
 
 /* Notes what was written. */
 static void
-put(struct loader *l, struct setting new, const char *name)
+put(struct loader *l, struct setting newer, const char *name)
 {
 	struct setting *settings, *old;
 
-	new.key = find_key(new.section, name, &new.is_file);
-	if (new.key->name == NULL) {
-		unknown_key(l, &new, name);
+	newer.key = find_key(newer.section, name, &newer.is_file);
+	if (newer.key->name == NULL) {
+		unknown_key(l, &newer, name);
 		return;
 	}
-	if ((new.key->flags &SECRET) != 0 &&
-	    !new.is_file &&new.variable == NULL &&*new.value != '\0')
+	if ((newer.key->flags & SECRET) != 0 && !newer.is_file &&
+	    newer.variable == NULL && *newer.value != '\0')
 		l->has_secret = true;
-	old = own_setting(l, new.section, new.key);
+	old = own_setting(l, newer.section, newer.key);
 	if (old != NULL) {
-		if (!is_twice(l, old, &new, name) &&
-		    (old->variable == NULL || *new.value != '\0'))
-			*old = new;
+		if (!is_twice(l, old, &newer, name) &&
+		    (old->variable == NULL || *newer.value != '\0'))
+			*old = newer;
 		return;
 	}
 	settings =
@@ -416,7 +416,7 @@ put(struct loader *l, struct setting new, const char *name)
 		return;
 	}
 	l->settings = settings;
-	settings[l->nsettings++] = new;
+	settings[l->nsettings++] = newer;
 }
 
 static void
@@ -543,6 +543,7 @@ static void
 take_variable(struct loader *l, char *variable, const char *whole_name)
 {
 	struct setting where = { .variable = whole_name };
+	const struct key *key;
 	char *name, *value;
 
 	value = variable + strlen(whole_name);
@@ -552,14 +553,22 @@ take_variable(struct loader *l, char *variable, const char *whole_name)
 	where.value = value;
 	l->has_variables = true;
 	name = split_name(variable);
-	if (name == NULL)
+	if (name == NULL) {
 		fault(l, NULL, NULL, &where,
 		    "names no option, write SWIFTDROP_<SECTION>_<OPTION>");
-	else if (text_has_control(where.section) ||
-		 !utf8_is_valid(whole_name, strlen(whole_name)) ||
-		 !utf8_is_valid(value, strlen(value)))
+		return;
+	}
+	if (text_has_control(where.section) ||
+	    !utf8_is_valid(whole_name, strlen(whole_name)) ||
+	    !utf8_is_valid(value, strlen(value))) {
 		fault(l, NULL, NULL, &where, "is not text in UTF-8");
-	else if (!add_section(l, where.section))
+		return;
+	}
+	/* It means what a line of the file would; a secret is what it is. */
+	key = find_key(where.section, name, &where.is_file);
+	if ((key->flags & SECRET) == 0 || where.is_file)
+		where.value = ini_trim(value);
+	if (!add_section(l, where.section))
 		no_memory(l);
 	else
 		put(l, where, name);

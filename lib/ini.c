@@ -72,6 +72,15 @@ trim(const char *text, char *end)
 	return end;
 }
 
+char *
+ini_trim(char *text)
+{
+	size_t ignored;
+
+	(void)trim(text, text + strlen(text));
+	return skip_blanks(text, &ignored);
+}
+
 static void
 fault(const struct parser *p, const char *reason)
 {

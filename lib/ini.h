@@ -28,4 +28,7 @@ struct ini_reader {
  */
 void ini_parse(struct buf *text, const struct ini_reader *reader);
 
+/* Takes off text, which is in UTF-8, what blanks a value would lose; in place. */
+char *ini_trim(char *text);
+
 #endif

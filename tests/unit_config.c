@@ -417,6 +417,14 @@ faults_name_the_variable(void **state)
 		{ "not UTF-8", "SWIFTDROP_SMTP_LOG=\xff",
 		    "SWIFTDROP_SMTP_LOG: is not text in UTF-8\n"
 		    "environment: no account: no section has recipients\n" },
+		{ "a line break in a secret",
+		    "SWIFTDROP_A_RECIPIENTS=a@b|"
+		    "SWIFTDROP_A_CONTAINER=c|"
+		    "SWIFTDROP_A_AUTH_VERSION=1|"
+		    "SWIFTDROP_A_AUTHURL=http://h|"
+		    "SWIFTDROP_A_USER=u|"
+		    "SWIFTDROP_A_KEY=k\n",
+		    "SWIFTDROP_A_KEY: must be a single line\n" },
 		{ "two lines", "SWIFTDROP_SMTP_LOG=a\nb",
 		    "SWIFTDROP_SMTP_LOG: must be a single line\n"
 		    "SWIFTDROP_SMTP_LOG: must be auto, journal, syslog, "
@@ -648,6 +656,34 @@ the_environment_beats_the_file(void **state)
 	assert_faults("unknown", "[A]\nrecipients = a@b\n" ACCOUNT,
 	    "SWIFTDROP_A_FOO=swordfish",
 	    "SWIFTDROP_A_FOO: is read as \"foo\" of [A]: unknown key\n");
+}
+
+static void
+a_variable_means_what_a_line_of_the_file_would(void **state)
+{
+	BUF(faults, 1000);
+	struct config c;
+
+	(void)state;
+	assert_int_equal(load(&c,
+			     "[DEFAULT]\ncontent_type = text/x\n"
+			     "[A]\nrecipients = x@y\n" ACCOUNT,
+			     "SWIFTDROP_A_CONTAINER= mail\n|"
+			     "SWIFTDROP_A_PREFIX=\xc2\xa0new/ x/\xe3\x80\x80|"
+			     "SWIFTDROP_A_TIMEOUT=\t7 |"
+			     "SWIFTDROP_A_CONTENT_TYPE= \t|"
+			     "SWIFTDROP_A_RECIPIENTS=\n a@b\n c@d\n|"
+			     "SWIFTDROP_A_KEY= a secret ",
+			     &faults),
+	    0);
+	assert_string_equal(c.accounts[0].container, "mail");
+	assert_string_equal(c.accounts[0].prefix, "new/ x/");
+	assert_int_equal(c.accounts[0].http.timeout_s, 7);
+	assert_string_equal(c.accounts[0].content_type, "message/rfc822");
+	assert_string_equal(c.accounts[0].recipients, "a@b\n c@d");
+	/* A file of its own keeps it as well. */
+	assert_string_equal(c.accounts[0].key, " a secret ");
+	config_free(&c);
 }
 
 /* It may be meant for later; where it is, is said as of a fault. */
@@ -1069,6 +1105,8 @@ main(void)
 		cmocka_unit_test(values_are_inherited_overridden_and_unset),
 		cmocka_unit_test(default_is_an_account_when_it_has_recipients),
 		cmocka_unit_test(the_environment_beats_the_file),
+		cmocka_unit_test(
+		    a_variable_means_what_a_line_of_the_file_would),
 		cmocka_unit_test(an_account_without_recipients_is_a_warning),
 		cmocka_unit_test(an_unknown_option_is_a_warning),
 		cmocka_unit_test(a_byte_order_mark_is_skipped),
