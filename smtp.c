@@ -378,10 +378,13 @@ take_path(char **argument, const char *keyword, char **path, struct address *a)
 		return &reply_syntax;
 	while (len > 0 && p[len - 1] == ' ')
 		len--;
+	/* What there is no memory for may be an address all the same. */
 	if (len > 0 && !address_parse(a, p, len))
-		return &reply_syntax;
+		return a->local.error == 0 && a->domain.error == 0
+			   ? &reply_syntax
+			   : &reply_write_error;
 	*path = strndup(p, len);
-	if (*path == NULL || a->local.error != 0 || a->domain.error != 0)
+	if (*path == NULL)
 		return &reply_write_error;
 	*argument = p + span + (brackets ? 1 : 0);
 	return **argument == '\0' || **argument == ' ' ? NULL : &reply_syntax;

@@ -13,6 +13,7 @@
 #include "unit.h"
 
 #include "config.h"
+#include "smtp.h"
 
 #include "banned.h"
 
@@ -193,12 +194,79 @@ no_secret_is_left_behind(void **state)
 	assert_int_equal(leaks, 0);
 }
 
+static const struct reply *
+settle(void *context, struct recipient *recipient)
+{
+	(void)context;
+	recipient->account = 0;
+	return &reply_rcpt_ok;
+}
+
+/* Says it; false when it was answered 4yz. */
+static bool
+command(struct smtp *s, const char *line, int want)
+{
+	int code;
+
+	code = smtp_command(s, line, strlen(line))->code;
+	if (code != want && code / 100 != 4)
+		fail_msg("%s: got %d, want %d or 4yz", line, code, want);
+	return code == want;
+}
+
+/* RFC 3463: what may pass is never 5yz, and what is kept is as it was said. */
+static void
+a_command_is_taken_whole_or_deferred(void **state)
+{
+	static char hostname[] = "h";
+	const struct smtp_config config = { .hostname = hostname,
+		.message_size_limit = 1000,
+		.recipient_limit = 10 };
+	const struct transaction *t;
+	unsigned int deferred, n;
+	struct smtp s;
+
+	(void)state;
+	t = &s.transaction;
+	deferred = 0;
+	for (n = 1;; n++) {
+		smtp_init(&s, &config, true, settle, NULL);
+		left = n;
+		if (command(&s, "EHLO c", 250) &&
+		    command(&s, "XFORWARD NAME=a+20b HELO=c", 250) &&
+		    command(&s, "MAIL FROM:<s@x> SIZE=10 BODY=8BITMIME", 250) &&
+		    command(&s, "RCPT TO:<\"r r\"@y> NOTIFY=NEVER", 250) &&
+		    command(&s, "RCPT TO:<q@z>", 250) &&
+		    command(&s, "DATA", 354)) {
+			assert_string_equal(t->xforward[XFORWARD_NAME], "a b");
+			assert_string_equal(t->reverse_path, "s@x");
+			assert_string_equal(t->parameters[PARAMETER_BODY],
+			    "8BITMIME");
+			assert_int_equal(t->nrecipients, 2);
+			assert_string_equal(t->recipients[0]->path,
+			    "\"r r\"@y");
+			assert_string_equal(
+			    buf_text(&t->recipients[0]->address.local), "r r");
+			assert_string_equal(
+			    buf_text(&t->recipients[0]->address.domain), "y");
+		} else {
+			deferred++;
+		}
+		smtp_free(&s);
+		if (left != 0)
+			break;
+	}
+	left = 0;
+	assert_true(deferred > 20);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_configuration_is_read_whole_or_refused),
 		cmocka_unit_test(no_secret_is_left_behind),
+		cmocka_unit_test(a_command_is_taken_whole_or_deferred),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
