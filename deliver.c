@@ -68,7 +68,7 @@ deliver_log(struct log_line *l, enum log_verb verb, enum log_level level,
 		    *addr == '\0' ? "unknown" : addr);
 	else
 		log_add(l, "client", "%s", peer);
-	log_add(l, "from", "<%s>", t->reverse_path);
+	log_add(l, "from", "<%s>", t->reverse_path ? t->reverse_path : "");
 	/* As many as a line may have; nrcpt says how many there are. */
 	for (i = 0; i < t->nrecipients; i++)
 		if (to == NULL || t->recipients[i]->account == to->account)

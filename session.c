@@ -195,6 +195,8 @@ static const struct reply *
 next_reply(struct session *s, struct buf *line, enum stream_status *status)
 {
 	struct pollfd stop = { .fd = s->client.stop, .events = POLLIN };
+	BUF(reason, SMTP_LINE_MAX);
+	const struct reply *r;
 
 	/* Pipelined commands must not outrun SIGTERM and the limit. */
 	if (poll(&stop, 1, 0) == 1)
@@ -206,7 +208,14 @@ next_reply(struct session *s, struct buf *line, enum stream_status *status)
 		    s->end_ms);
 	switch (*status) {
 	case STREAM_OK:
-		return smtp_command(&s->smtp, buf_text(line), line->len);
+		r = smtp_command(&s->smtp, buf_text(line), line->len);
+		if (r != &reply_config_error)
+			return r;
+		/* The server in front took what we do not understand. */
+		buf_addf(&reason, "%s: %.500s", s->smtp.softened->text,
+		    buf_text(line));
+		log_refused(s, NULL, r, buf_text(&reason));
+		return r;
 	case STREAM_TOO_LONG:
 		*status = STREAM_OK;
 		return smtp_refuse(&s->smtp, &reply_line_too_long);

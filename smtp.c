@@ -179,30 +179,47 @@ find_command(const struct smtp *s, const char *line, size_t verb_len)
 	return found;
 }
 
+/*
+ * What the server in front has taken must not bounce: where we cannot, the
+ * two disagree, which is a fault of the configuration.
+ */
+static const struct reply *
+soften(struct smtp *s, const struct command *command, const struct reply *r)
+{
+	if (!s->transaction.xforward_used || r->code < 500 ||
+	    (IN(command->next) & IN_TRANSACTION) == 0 || r == &reply_too_big ||
+	    r == &reply_unknown_550 || r == &s->composed)
+		return r;
+	s->softened = r;
+	return &reply_config_error;
+}
+
 const struct reply *
 smtp_command(struct smtp *s, const char *line, size_t len)
 {
 	const struct command *command;
 	const struct reply *r;
 	size_t verb_len;
-	char *copy;
+	char *copy, *verb;
 
 	if (memchr(line, '\0', len) != NULL)
 		return smtp_refuse(s, &reply_unknown);
-	while (len > 0 && line[len - 1] == ' ')
+	while (len > 0 && strchr(SMTP_BLANKS, line[len - 1]) != NULL)
 		len--;
 	copy = strndup(line, len);
 	if (copy == NULL)
 		return &reply_write_error;
-	verb_len = strcspn(copy, " ");
-	command = find_command(s, copy, verb_len);
+	verb = copy + strspn(copy, SMTP_BLANKS);
+	verb_len = strcspn(verb, SMTP_BLANKS);
+	command = find_command(s, verb, verb_len);
 	if (command == NULL)
 		r = &reply_unknown;
 	else if ((command->allowed & IN(s->state)) == 0)
 		r = &reply_sequence;
 	else
-		r = command->run(s,
-		    copy + verb_len + strspn(copy + verb_len, " "));
+		r = soften(s, command,
+		    command->run(s, verb + verb_len +
+					strspn(verb + verb_len, SMTP_BLANKS)));
 	/* The only place, but for the end of data, where the state changes. */
 	if (r->code < 400 && command->next != SMTP_SAME)
 		s->state = command->next;
@@ -226,8 +243,8 @@ next_word(char **text)
 {
 	char *word;
 
-	word = *text + strspn(*text, " ");
-	*text = word + strcspn(word, " ");
+	word = *text + strspn(*text, SMTP_BLANKS);
+	*text = word + strcspn(word, SMTP_BLANKS);
 	if (**text != '\0')
 		*(*text)++ = '\0';
 	return *word == '\0' ? NULL : word;
@@ -353,41 +370,53 @@ skip_route(char *path)
 /*
  * Takes "FROM:<path>" or "TO:<path>" off *argument.  As Postfix does by
  * default, a blank may follow the colon, blanks may stand around the mailbox
- * inside the brackets, and the brackets may be missing.
+ * inside the brackets, and the brackets may be missing or come twice.
+ * taken: the server in front took it; it may be what we know no grammar for.
  * Returns NULL, or the reply that refuses it.
  */
 static const struct reply *
-take_path(char **argument, const char *keyword, char **path, struct address *a)
+take_path(char **argument, const char *keyword, bool taken, char **path,
+    struct address *a)
 {
-	size_t len, span;
-	bool brackets;
-	char *p;
+	size_t brackets, len;
+	char *end, *p;
+	bool good;
 
 	if (!text_begins(*argument, keyword))
 		return &reply_syntax;
 	p = *argument + strlen(keyword);
-	p += strspn(p, " ");
-	brackets = *p == '<';
-	if (brackets)
-		p = skip_route(p + 1 + strspn(p + 1, " "));
+	p += strspn(p, SMTP_BLANKS);
+	for (brackets = 0; *p == '<'; brackets++)
+		p += 1 + strspn(p + 1, SMTP_BLANKS);
+	if (brackets > 0)
+		p = skip_route(p);
 	if (p == NULL)
 		return &reply_syntax;
-	p += strspn(p, " ");
-	span = len = address_span(p, brackets);
-	if ((p[span] == '>') != brackets || (len == 0 && !brackets))
+	p += strspn(p, SMTP_BLANKS);
+	len = address_span(p, brackets > 0);
+	if (len == 0 && brackets == 0)
 		return &reply_syntax;
-	while (len > 0 && p[len - 1] == ' ')
+	for (end = p + len; brackets > 0; brackets--) {
+		end += strspn(end, SMTP_BLANKS);
+		if (*end++ != '>')
+			return &reply_syntax;
+	}
+	if (strchr(SMTP_BLANKS, *end) == NULL)
+		return &reply_syntax;
+	*argument = end;
+	while (len > 0 && strchr(SMTP_BLANKS, p[len - 1]) != NULL)
 		len--;
-	/* What there is no memory for may be an address all the same. */
-	if (len > 0 && !address_parse(a, p, len))
-		return a->local.error == 0 && a->domain.error == 0
-			   ? &reply_syntax
-			   : &reply_write_error;
 	*path = strndup(p, len);
 	if (*path == NULL)
 		return &reply_write_error;
-	*argument = p + span + (brackets ? 1 : 0);
-	return **argument == '\0' || **argument == ' ' ? NULL : &reply_syntax;
+	good = len == 0 || address_parse(a, p, len);
+	/* What there is no memory for may be an address all the same. */
+	if (a->local.error != 0 || a->domain.error != 0)
+		return &reply_write_error;
+	if (good ||
+	    (taken && !text_has_control(*path) && utf8_is_valid(p, len)))
+		return NULL;
+	return &reply_syntax;
 }
 
 /* NULL, or the reply that refuses one of the parameters. */
@@ -409,10 +438,11 @@ take_parameters(char **parameters, bool of_mail, char *text)
 		if (i == PARAMETERS)
 			return &reply_parameter;
 		p = &smtp_parameters[i];
-		if (parameters[i] != NULL ||
-		    (value == NULL) != (p->is_valid == NULL) ||
+		if ((value == NULL) != (p->is_valid == NULL) ||
 		    (value != NULL && !p->is_valid(value)))
 			return &reply_syntax;
+		/* Of one that is given twice the last counts, as in Postfix. */
+		free(parameters[i]);
 		parameters[i] = strdup(value == NULL ? "" : value);
 		if (parameters[i] == NULL)
 			return &reply_write_error;
@@ -423,10 +453,7 @@ take_parameters(char **parameters, bool of_mail, char *text)
 static bool
 is_number(const char *value)
 {
-	size_t len;
-
-	len = strlen(value);
-	return len > 0 && len <= 20 && strspn(value, "0123456789") == len;
+	return *value != '\0' && value[strspn(value, "0123456789")] == '\0';
 }
 
 static bool
@@ -446,8 +473,7 @@ is_ret(const char *value)
 static bool
 is_xtext(const char *value)
 {
-	return *value != '\0' && strchr(value, ' ') == NULL &&
-	       !text_has_control(value) && utf8_is_valid(value, strlen(value));
+	return !text_has_control(value) && utf8_is_valid(value, strlen(value));
 }
 
 static bool
@@ -488,12 +514,14 @@ do_mail(struct smtp *s, char *argument)
 	t->reverse_path = NULL;
 	free_texts(t->parameters, PARAMETERS);
 	memset(t->parameters, 0, sizeof(t->parameters));
-	r = take_path(&argument, "FROM:", &t->reverse_path, &a);
+	r = take_path(&argument, "FROM:", t->xforward_used, &t->reverse_path,
+	    &a);
 	if (r == NULL)
 		r = take_parameters(t->parameters, true, argument);
 	if (r != NULL)
 		return r;
-	if (a.utf8 && t->parameters[PARAMETER_SMTPUTF8] == NULL)
+	if (a.utf8 && t->parameters[PARAMETER_SMTPUTF8] == NULL &&
+	    !t->xforward_used)
 		return &reply_utf8_address;
 	size = t->parameters[PARAMETER_SIZE];
 	/* What is out of range becomes the largest number. */
@@ -511,7 +539,8 @@ check_recipient(struct smtp *s, struct recipient *recipient, char *argument)
 	struct recipient **recipients;
 	const struct reply *r;
 
-	r = take_path(&argument, "TO:", &recipient->path, &recipient->address);
+	r = take_path(&argument, "TO:", false, &recipient->path,
+	    &recipient->address);
 	if (r == NULL && *recipient->path == '\0')
 		r = &reply_syntax;
 	if (r == NULL)
@@ -519,7 +548,7 @@ check_recipient(struct smtp *s, struct recipient *recipient, char *argument)
 	if (r != NULL)
 		return r;
 	if (recipient->address.utf8 &&
-	    t->parameters[PARAMETER_SMTPUTF8] == NULL)
+	    t->parameters[PARAMETER_SMTPUTF8] == NULL && !t->xforward_used)
 		return &reply_utf8_address;
 	if (t->nrecipients >= (size_t)s->config->recipient_limit)
 		return &reply_too_many_recipients;

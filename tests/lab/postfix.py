@@ -15,6 +15,13 @@ from . import process
 PAIR = pathlib.Path(__file__).resolve().parents[2] / "postfix"
 STOCK = pathlib.Path("/usr/share/postfix/master.cf.dist")
 
+LENIENT = """
+  -o smtpd_proxy_filter=$swiftdrop_filter
+  -o smtpd_proxy_options=speed_adjust
+  -o strict_rfc821_envelopes=no
+  -o strict_smtputf8=no
+"""
+
 
 def replace(text, *pairs):
     """Replaces in the documented files what only a real host has."""
@@ -41,7 +48,8 @@ class Postfix:
     spawn       False: swiftdrop comes from elsewhere, such as systemd, and
                 listens at 127.0.0.1:filter_port
 
-    Mail enters at 127.0.0.1:port; filter_port is swiftdrop itself and
+    Mail enters at 127.0.0.1:port, and at lenient_port, which reads addresses
+    as Postfix does by default; filter_port is swiftdrop itself and
     reinject_port the server behind it.
     """
 
@@ -57,6 +65,7 @@ class Postfix:
         self.ini = self.configuration / "swiftdrop.ini"
         self.binary = self.folder / "swiftdrop"
         self.port = process.free_port()
+        self.lenient_port = process.free_port()
         self.filter_port = process.free_port()
         self.reinject_port = process.free_port()
         self._process = None
@@ -138,6 +147,7 @@ class Postfix:
         text = replace(
             text, ("\nsmtp      inet ", f"\n127.0.0.1:{self.port} inet "),
             ("\n127.0.0.1:10026 inet", f"\n127.0.0.1:{self.reinject_port} inet"))
+        text += f"127.0.0.1:{self.lenient_port} inet n - n - - smtpd" + LENIENT
         with path.open("a") as file:
             file.write(text)
         # A daemon sleeps until its configuration is older than a second.

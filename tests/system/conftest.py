@@ -124,7 +124,8 @@ STORED = ("a@example.org", "b@example.org", "c@example.org",
 FORWARDS = {"away@example.org": "jane@elsewhere.example",
             "back@example.org": "a@example.org",
             "both@example.org": "a@example.org, jane@elsewhere.example",
-            "gone@example.org": "nobody@[127.0.0.1]"}
+            "gone@example.org": "nobody@[127.0.0.1]",
+            "umlaut@example.org": "m\u00fcller@example.org"}
 # The server behind refuses one subject, by cleanup(8): at the end of data.
 MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
                          "REJECT refused by the server behind}}"}

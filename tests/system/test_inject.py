@@ -634,6 +634,13 @@ def test_parameters_are_passed_on(bench, pair):
     assert parameters(line) == sorted(ALL_RCPT.split())
 
 
+def test_an_empty_value_is_passed_on(bench, pair):
+    store, relay, _ = pair
+    mail = said(bench, relay, store, " AUTH= ENVID=")
+    line, = mail.of("MAIL")
+    assert parameters(line) == ["AUTH=", "ENVID="]
+
+
 @pytest.mark.parametrize("keyword, lost, where", (
     ("SIZE 60000000", {"SIZE=100"}, "MAIL"),
     ("8BITMIME", {"BODY=8BITMIME"}, "MAIL"),

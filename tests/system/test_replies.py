@@ -91,6 +91,14 @@ GOOD = (
     ("parameters in lower case", HELLO + (
         "MAIL FROM:<a@example.org> size=9 body=8bitmime smtputf8 ret=full",),
      250),
+    ("parameters twice, the last counts", HELLO + (
+        "MAIL FROM:<> SIZE=99999999 SIZE=9 BODY=7BIT BODY=8BITMIME",), 250),
+    ("size with leading zeros", HELLO + (f"MAIL FROM:<> SIZE={'0' * 99}9",),
+     250),
+    ("auth empty", HELLO + ("MAIL FROM:<> AUTH=",), 250),
+    ("tabs for blanks", HELLO + ("\tMAIL\tFROM:\t<\t>\tSIZE=9\t",), 250),
+    ("other blanks", HELLO + (" \vMAIL \fFROM:<>\rSIZE=9 \r",), 250),
+    ("brackets twice", HELLO + ("MAIL FROM:<<a@example.org>>",), 250),
     ("notify never", MAIL + ("RCPT TO:<box@example.com> NOTIFY=NEVER",), 250),
     ("notify list", MAIL + (
         "RCPT TO:<box@example.com> NOTIFY=SUCCESS,FAILURE,DELAY",), 250),
@@ -303,6 +311,63 @@ def test_refused(steps, code, status, bench):
     assert (reply.code, reply.status) == (code, status)
     # The session goes on; nothing of the line was taken for a command.
     assert session.cmd("NOOP").code == 250
+    session.quit()
+
+
+# What the server in front has taken must not bounce.
+
+XFORWARD = HELLO + ("XFORWARD ADDR=192.0.2.1",)
+TAKEN = XFORWARD + MAIL[1:]
+
+
+@pytest.mark.parametrize("steps", (
+    XFORWARD + ("MAIL FROM:<a@b>>",),
+    XFORWARD + ("MAIL FROM:<a\x01b@example.org>",),
+    XFORWARD + ("MAIL FROM:<a@b> COLOUR=blue",),
+    XFORWARD + ("MAIL FROM:<a@b> SIZE=x",),
+    XFORWARD + (b"MAIL FROM:<\xff@b>",),
+    TAKEN + ("RCPT TO:<[a]@example.com>",),
+    TAKEN + ("RCPT TO:<>",),
+    TAKEN + ("RCPT TO:<box@example.com> REQUIRETLS",),
+))
+def test_a_peer_that_used_xforward_gets_4yz(steps, bench):
+    session = bench.session(bench.config(SMTP={"log": "stderr"},
+                                         archive=NOWHERE))
+    reply = after(session, steps)
+    assert str(reply) == "451 4.3.5 Error: mail system configuration error"
+    reason = session.log.one("deferred")["reason"]
+    assert reason.startswith(('"Syntax error', '"Unsupported parameter: '))
+    session.quit()
+
+
+@pytest.mark.parametrize("steps", (
+    XFORWARD + ("MAIL FROM:<m\u00fcller@example.org>",),
+    XFORWARD + ("MAIL FROM:<a@b@c>",),
+    TAKEN + ("RCPT TO:<m\u00fcller@example.com>",),
+))
+def test_a_peer_that_used_xforward_has_judged(steps, bench):
+    session = bench.session(bench.config(archive=NOWHERE))
+    assert after(session, steps).code == 250
+    session.quit()
+
+
+@pytest.mark.parametrize("steps, code", (
+    (XFORWARD + ("MAIL FROM:<> SIZE=52494337",), 552),
+    (XFORWARD + ("RCPT TO:<a@b>",), 503),
+    (XFORWARD + ("XFORWARD NAME=a+0Ab",), 501),
+    (XFORWARD + ("NONSENSE",), 500),
+))
+def test_other_refusals_are_for_good_after_xforward(steps, code, bench):
+    session = bench.session(bench.config(archive=NOWHERE))
+    assert after(session, steps).code == code
+    session.quit()
+
+
+def test_a_recipient_refused_with_550_stays_so_after_xforward(bench):
+    session = bench.session(bench.config(
+        SMTP={"unknown_recipient_code": "550"}, archive=ONE))
+    reply = after(session, TAKEN + ("RCPT TO:<nobody@example.com>",))
+    assert (reply.code, reply.status) == (550, "5.1.1")
     session.quit()
 
 
