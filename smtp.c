@@ -50,12 +50,13 @@ OWN_REPLY(parameter, 555, "5.5.4", "Unsupported parameter");
 OWN_REPLY(no_recipients, 554, "5.5.1", "Error: no valid recipients");
 OWN_REPLY(utf8_address, 553, "5.6.7", "Internationalized address needs SMTPUTF8");
 OWN_REPLY(too_many_recipients, 452, "4.5.3", "Error: too many recipients");
+OWN_REPLY(lmtp, 421, "4.5.1", "Error: SMTP, not LMTP");
 OWN_REPLY(xforward_denied, 550, "5.7.0", "Error: insufficient authorization");
 
 typedef const struct reply *command_fn(struct smtp *s, char *argument);
 
-static command_fn do_helo, do_ehlo, do_xforward, do_mail, do_rcpt, do_data,
-    do_rset, do_noop, do_vrfy, do_quit;
+static command_fn do_helo, do_ehlo, do_lhlo, do_xforward, do_mail, do_rcpt,
+    do_data, do_rset, do_noop, do_vrfy, do_quit;
 
 #define IN(state)      (1U << (state))
 #define IN_TRANSACTION (IN(SMTP_MAIL) | IN(SMTP_RCPT))
@@ -70,6 +71,7 @@ static const struct command {
 } commands[] = {
 	{ "EHLO", do_ehlo, IN_SESSION, SMTP_READY },               /* 4.1.1.1 */
 	{ "HELO", do_helo, IN_SESSION, SMTP_READY },               /* 4.1.1.1 */
+	{ "LHLO", do_lhlo, IN_SESSION, SMTP_QUIT },                /* RFC 2033 */
 	{ "XFORWARD", do_xforward, IN(SMTP_READY), SMTP_READY },   /* XFORWARD_README */
 	{ "MAIL", do_mail, IN(SMTP_READY), SMTP_MAIL },            /* 4.1.1.2 */
 	{ "RCPT", do_rcpt, IN_TRANSACTION, SMTP_RCPT },            /* 4.1.1.3 */
@@ -221,7 +223,7 @@ smtp_command(struct smtp *s, const char *line, size_t len)
 		    command->run(s, verb + verb_len +
 					strspn(verb + verb_len, SMTP_BLANKS)));
 	/* The only place, but for the end of data, where the state changes. */
-	if (r->code < 400 && command->next != SMTP_SAME)
+	if ((r->code < 400 || r == &reply_lmtp) && command->next != SMTP_SAME)
 		s->state = command->next;
 	free(copy);
 	/* A recipient that is refused is no error of the client's. */
@@ -280,6 +282,15 @@ do_ehlo(struct smtp *s, char *argument)
 		buf_addf(&s->text, " %s", smtp_xforward_names[i]);
 	s->composed.text = buf_text(&s->text);
 	return r;
+}
+
+/* 5yz would make an LMTP client bounce what a mistake has sent here. */
+static const struct reply *
+do_lhlo(struct smtp *s, char *argument)
+{
+	(void)s;
+	(void)argument;
+	return &reply_lmtp;
 }
 
 static int

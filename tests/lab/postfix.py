@@ -50,7 +50,8 @@ class Postfix:
 
     Mail enters at 127.0.0.1:port, and at lenient_port, which reads addresses
     as Postfix does by default; filter_port is swiftdrop itself and
-    reinject_port the server behind it.
+    reinject_port the server behind it. Mail for lmtp.example goes to
+    swiftdrop by LMTP, as if somebody had made that mistake.
     """
 
     filter_user = "nobody"
@@ -102,7 +103,8 @@ class Postfix:
         tables.mkdir()
         (tables / "domains").write_text("".join(
             f"{domain} swiftdrop-client:[127.0.0.1]:{self.filter_port}\n"
-            for domain in domains))
+            for domain in domains)
+            + f"lmtp.example lmtp:[127.0.0.1]:{self.filter_port}\n")
         (tables / "recipients").write_text("".join(
             f"{address} stored\n" for address in recipients))
         (tables / "forwards").write_text("".join(

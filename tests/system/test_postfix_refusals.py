@@ -142,6 +142,15 @@ def test_when_the_two_disagree_the_mail_is_deferred(postfix, container):
     assert container.names() == []
 
 
+def test_mail_by_lmtp_is_deferred(postfix):
+    with postfix.new_log() as log:
+        postfix.sendmail("root@example.org", ["a@lmtp.example"], MAIL)
+        line = next(line for line in log(" status=").splitlines()
+                    if " status=" in line)
+    assert "dsn=4.5.1, status=deferred" in line
+    assert "421 4.5.1 Error: SMTP, not LMTP" in line
+
+
 END = [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r",
        b"\r\n.\r\r\n", b"\r\r\n.\r\r\n", b"\r\n\x00.\r\n", b"\r\n.\x00\r\n",
        b"\n.\r", b"\r.\n", b"\r\n\r.\r\n", b"\n\n.\r\n", b"\r\n.\n\r\n"]

@@ -211,6 +211,15 @@ def test_origin_is_hostname_by_default(bench):
     session.quit()
 
 
+@pytest.mark.parametrize("steps", ((), HELLO, RCPT))
+def test_lhlo_ends_the_session_with_421(steps, bench):
+    session = bench.session(bench.config(archive=NOWHERE))
+    reply = after(session, steps + ("lhlo client.example",))
+    assert str(reply) == "421 4.5.1 Error: SMTP, not LMTP"
+    assert session.end_of_stream() == b""
+    session.ends()
+
+
 # Errors: name, dialogue, code and enhanced status code of the last reply.
 
 ERRORS = (
