@@ -25,7 +25,7 @@
 struct metadata {
 	struct buf *lines; /* borrowed */
 	size_t left;       /* octets of names and values that fit yet */
-	bool truncated;
+	bool truncated;    /* a recipient was left out */
 };
 
 void
@@ -91,20 +91,17 @@ object_fingerprint(const struct envelope *e, const char *content,
 	return text.error == 0 ? 0 : -1;
 }
 
-/* Adds a header if it fits, or notes that it did not. */
-static bool
+/* Adds a header if it fits. */
+static void
 add_header(struct metadata *m, const char *name, const char *value)
 {
 	size_t size;
 
 	size = strlen(name) + strlen(value);
-	if (strlen(value) > OBJECT_VALUE_MAX || size > m->left) {
-		m->truncated = true;
-		return false;
-	}
+	if (strlen(value) > OBJECT_VALUE_MAX || size > m->left)
+		return;
 	m->left -= size;
 	buf_addf(m->lines, PREFIX "%s: %s\n", name, value);
-	return true;
 }
 
 /* The same for text of a peer's, percent-encoded (RFC 3986 section 2.1). */
@@ -114,43 +111,80 @@ add_text(struct metadata *m, const char *name, const char *text)
 	BUF(value, 3 * SMTP_LINE_MAX);
 
 	buf_encode(&value, text, strlen(text), "%", "%%%02X");
-	(void)add_header(m, name, buf_text(&value));
+	add_header(m, name, buf_text(&value));
 }
 
-/* Envelope-To, -2, -3 and so on: whole addresses, as many as fit into each. */
+/* A value that goes on in NAME-2, NAME-3 and so on, its items whole. */
+struct series {
+	struct metadata *m; /* borrowed, as is the rest */
+	const char *name;
+	char header[32];     /* the name of the one that is being filled */
+	unsigned int number; /* of it */
+	struct buf *value;   /* of it, at most OBJECT_VALUE_MAX */
+};
+
+/*
+ * Appends an item, separated from one before it; whether there is room.  The
+ * numbers have no gap, as a reader stops at one: what does not fit ends it.
+ */
+static bool
+series_add(struct series *s, const char *separator, const struct buf *item)
+{
+	size_t len;
+
+	if (item->len > OBJECT_VALUE_MAX)
+		return false;
+	len = s->value->len + strlen(separator) + item->len;
+	if (s->value->len > 0 && len > OBJECT_VALUE_MAX) {
+		add_header(s->m, s->header, buf_text(s->value));
+		(void)snprintf(s->header, sizeof(s->header), "%s-%u", s->name,
+		    ++s->number);
+		buf_reset(s->value);
+	}
+	if (s->value->len == 0) {
+		separator = "";
+		len = item->len;
+	}
+	if (strlen(s->header) + len > s->m->left)
+		return false;
+	buf_adds(s->value, separator);
+	buf_add(s->value, buf_text(item), item->len);
+	return true;
+}
+
+/* Envelope-From; there is room for any that SMTP_PATH_MAX lets pass. */
+static void
+add_sender(struct metadata *m, const char *path)
+{
+	BUF(value, OBJECT_VALUE_MAX);
+	BUF(octet, 4);
+	struct series s = { m, "Envelope-From", "Envelope-From", 1, &value };
+
+	for (; *path != '\0'; path++) {
+		buf_reset(&octet);
+		buf_encode(&octet, path, 1, "%", "%%%02X");
+		(void)series_add(&s, "", &octet);
+	}
+	add_header(m, s.header, buf_text(&value));
+}
+
+/* Envelope-To: whole addresses, as many as fit. */
 static void
 add_recipients(struct metadata *m, const struct envelope *e)
 {
-	BUF(list, OBJECT_VALUE_MAX);
+	BUF(value, OBJECT_VALUE_MAX);
 	BUF(item, 3 * SMTP_LINE_MAX);
-	char name[32] = "Envelope-To";
-	unsigned int number;
+	struct series s = { m, "Envelope-To", "Envelope-To", 1, &value };
 	size_t i;
 
-	number = 1;
 	for (i = 0; i < e->n; i++) {
 		buf_reset(&item);
 		buf_encode(&item, e->recipients[i]->path,
 		    strlen(e->recipients[i]->path), "%,", "%%%02X");
-		if (item.len > OBJECT_VALUE_MAX) {
-			m->truncated = true;
-			continue;
-		}
-		if (list.len > 0 &&
-		    list.len + 1 + item.len > OBJECT_VALUE_MAX) {
-			/* The numbers have no gap: a reader stops at one. */
-			if (!add_header(m, name, buf_text(&list)))
-				return;
-			(void)snprintf(name, sizeof(name), "Envelope-To-%u",
-			    ++number);
-			buf_reset(&list);
-		}
-		if (list.len > 0)
-			buf_addc(&list, ',');
-		buf_add(&list, buf_text(&item), item.len);
+		m->truncated |= !series_add(&s, ",", &item);
 	}
-	if (list.len > 0)
-		(void)add_header(m, name, buf_text(&list));
+	if (value.len > 0)
+		add_header(m, s.header, buf_text(&value));
 }
 
 void
@@ -163,18 +197,19 @@ object_metadata(struct buf *lines, const struct envelope *e, const char *sha256,
 	} others[] = { { "Client-Name", XFORWARD_NAME },
 		{ "Client-Helo", XFORWARD_HELO },
 		{ "Queue-Id", XFORWARD_IDENT } };
-	/* Kept free for the word that something was left out. */
+	/* Kept free for readers, and to say that a recipient was left out. */
 	struct metadata m = { .lines = lines,
-		.left = OBJECT_METADATA_MAX - sizeof(TRUNCATED "yes") + 1 };
+		.left = OBJECT_METADATA_MAX - OBJECT_METADATA_FREE -
+			sizeof(TRUNCATED "yes") + 1 };
 	const char *text;
 	char number[32];
 	size_t i;
 
 	(void)snprintf(number, sizeof(number), "%zu", e->n);
-	(void)add_header(&m, "Envelope-Count", number);
-	(void)add_header(&m, "Sha256", sha256);
-	(void)add_header(&m, "Fingerprint", fingerprint);
-	add_text(&m, "Envelope-From", e->transaction->reverse_path);
+	add_header(&m, "Envelope-Count", number);
+	add_header(&m, "Sha256", sha256);
+	add_header(&m, "Fingerprint", fingerprint);
+	add_sender(&m, e->transaction->reverse_path);
 	add_recipients(&m, e);
 	text = object_client_addr(e->transaction);
 	if (*text != '\0')

@@ -13,10 +13,11 @@
 #include "smtp.h"
 
 enum {
-	OBJECT_NAME_MAX = 1024,    /* octets; Swift max_object_name_length */
-	OBJECT_VALUE_MAX = 256,    /* octets; Swift max_meta_value_length */
-	OBJECT_METADATA_MAX = 4096 /* octets of names and values; Swift
-				      max_meta_overall_size */
+	OBJECT_NAME_MAX = 1024,     /* octets; Swift max_object_name_length */
+	OBJECT_VALUE_MAX = 256,     /* octets; Swift max_meta_value_length */
+	OBJECT_METADATA_MAX = 4096, /* octets of names and values; Swift
+				       max_meta_overall_size */
+	OBJECT_METADATA_FREE = 256  /* of them left to who reads it */
 };
 
 /* A transaction as one account sees it. */
@@ -45,7 +46,8 @@ int object_fingerprint(const struct envelope *e, const char *content,
 /*
  * Appends the metadata as header lines "Name: value", each ended by LF, in
  * the order of their importance and within Swift's limits; what does not fit
- * is left out and said so.  sha256 and fingerprint are lower-case hex.
+ * is left out, and said so of a recipient.  sha256 and fingerprint are
+ * lower-case hex.
  */
 void object_metadata(struct buf *lines, const struct envelope *e,
     const char *sha256, const char *fingerprint);

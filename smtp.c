@@ -531,6 +531,8 @@ do_mail(struct smtp *s, char *argument)
 		r = take_parameters(t->parameters, true, argument);
 	if (r != NULL)
 		return r;
+	if (strlen(t->reverse_path) > SMTP_PATH_MAX)
+		return &reply_syntax;
 	if (a.utf8 && t->parameters[PARAMETER_SMTPUTF8] == NULL &&
 	    !t->xforward_used)
 		return &reply_utf8_address;

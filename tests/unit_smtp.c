@@ -417,6 +417,24 @@ a_transaction_holds_what_was_said(void **state)
 	smtp_free(&s);
 }
 
+/* So that an object's metadata has room for it, whatever it is made of. */
+static void
+a_reverse_path_has_1024_octets_at_most(void **state)
+{
+	BUF(line, 2000);
+	struct smtp s;
+
+	(void)state;
+	smtp_init(&s, &smtp_config, true, settle, NULL);
+	command(&s, "EHLO c", 250);
+	buf_addf(&line, "MAIL FROM:<%01023d@x>", 0);
+	command(&s, buf_text(&line), 501);
+	buf_reset(&line);
+	buf_addf(&line, "MAIL FROM:<%01022d@x>", 0);
+	command(&s, buf_text(&line), 250);
+	smtp_free(&s);
+}
+
 /* RFC 5321 section 3.3: each MAIL that is refused leaves nothing behind. */
 static void
 a_refused_mail_leaves_nothing(void **state)
@@ -735,6 +753,7 @@ main(void)
 		cmocka_unit_test(
 		    xforward_takes_xtext_without_control_characters),
 		cmocka_unit_test(a_transaction_holds_what_was_said),
+		cmocka_unit_test(a_reverse_path_has_1024_octets_at_most),
 		cmocka_unit_test(a_refused_mail_leaves_nothing),
 		cmocka_unit_test(the_recipient_limit_counts_accepted_ones),
 		cmocka_unit_test(data_without_an_accepted_recipient_is_refused),

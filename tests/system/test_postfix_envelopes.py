@@ -8,6 +8,7 @@ Postfix has taken the whole mail: a 5yz then is a bounce of what was accepted.
 import urllib.parse
 
 import pytest
+from helpers import objects
 from lab.client import Raw, without_trace
 
 MAIL = b"Subject: hello\r\n\r\none\r\n"
@@ -15,13 +16,13 @@ SENDER = "MAIL FROM:<s@client.example>"
 RECIPIENT = "RCPT TO:<a@example.org>"
 
 
-def dialogue(port, mail=SENDER, recipient=RECIPIENT):
+def dialogue(port, mail=SENDER, recipient=RECIPIENT, name="client.example"):
     """Returns the reply that refuses MAIL or RCPT, and the one to the mail.
 
     One of the two is an empty string.
     """
     with Raw(port) as client:
-        client.command("EHLO client.example")
+        assert client.command(f"EHLO {name}")[:3] == "250"
         for command in mail, recipient:
             reply = client.command(command)
             if reply[:1] != "2":
@@ -72,6 +73,33 @@ def test_a_sender_that_postfix_takes_is_stored(postfix, container, mail,
     assert without_trace(content) == MAIL
     assert urllib.parse.unquote(
         container.metadata(name)["envelope-from"]) == sender
+
+
+def test_a_long_sender_is_stored_whole(postfix, container):
+    sender = "\u0e01" * 100 + "@client.example"
+    refused, reply = dialogue(postfix.port, f"MAIL FROM:<{sender}> SMTPUTF8")
+    assert refused == "" and reply[:3] == "250", (refused, reply)
+    metadata = container.metadata(container.only()[0])
+    assert objects.sender(metadata) == sender
+    assert "envelope-truncated" not in metadata
+
+
+@pytest.mark.parametrize("name", ["h" * 2000, "+" * 600, "\u00fc" * 300,
+                                  "a b", "[UNAVAILABLE]"])
+def test_a_client_may_have_any_name(postfix, container, name):
+    refused, reply = dialogue(postfix.port, name=name)
+    assert refused == "" and reply[:3] == "250", (refused, reply)
+    metadata = container.metadata(container.only()[0])
+    assert objects.recipients(metadata) == ["a@example.org"]
+    assert "envelope-truncated" not in metadata
+
+
+def test_a_name_too_long_for_xforward_defers(postfix, container):
+    """Postfix's own servers have the same limit, line_length_limit."""
+    refused, reply = dialogue(postfix.port, name="\u00fc" * 900)
+    assert refused == ""
+    assert reply == "451 4.3.0 Error: queue file write error"
+    assert container.names() == []
 
 
 def test_a_sender_that_postfix_takes_is_forwarded(postfix, sink):

@@ -3,6 +3,7 @@
 the scripted store, for what a real Swift does not show or do on demand."""
 
 import hashlib
+import re
 import socket
 import time
 import urllib.parse
@@ -301,6 +302,74 @@ def test_recipient_too_long_for_a_value(bench, store):
     assert metadata["envelope-truncated"] == "yes"
     assert long not in objects.recipients(metadata)
     assert "a@example.com" in objects.recipients(metadata)
+    session.quit()
+
+
+@pytest.mark.parametrize("count, length", (
+    (61, 100), (60, 60), (300, 20), (14, 250), (15, 250), (16, 230),
+    (1000, 14)))
+def test_numbers_of_envelope_to_have_no_gap(count, length, bench, store):
+    recipients = [f"{number:0{length - 10}d}@x.example"
+                  for number in range(count)]
+    session = bench.accept(archive=store.account(recipients="*"))
+    assert session.cmd("XFORWARD NAME=mx.example ADDR=192.0.2.9").code == 250
+    name_of(session.deliver(MESSAGE, recipients=recipients))
+    metadata = store.of("PUT")[0].metadata()
+    objects.in_limits(metadata)
+    kept = objects.recipients(metadata)
+    assert kept == recipients[:len(kept)]
+    assert ("envelope-truncated" in metadata) == (len(kept) < count)
+    # What is left would not have held one more.
+    if len(kept) < count:
+        assert sum(map(len, [*metadata, *metadata.values()])) > \
+            4096 - 256 - length - len("envelope-to-14")
+    session.quit()
+
+
+@pytest.mark.parametrize("letter, count", (
+    ("s", 246), ("s", 247), ("s", 1014), ("%", 85), ("\u0e01", 29),
+    ("\u0e01", 338)))
+def test_a_long_sender_is_continued(letter, count, bench, store):
+    sender = letter * count + "@x.example"
+    session = bench.accept(archive=store.account())
+    assert session.cmd(f"MAIL FROM:<{sender}> SMTPUTF8").code == 250
+    assert session.cmd("RCPT TO:<box@example.com>").code == 250
+    session.data(MESSAGE)
+    name_of(session.reply())
+    metadata = store.of("PUT")[0].metadata()
+    objects.in_limits(metadata)
+    assert objects.sender(metadata) == sender
+    assert ("envelope-from-2" in metadata) == (
+        len(urllib.parse.quote(sender, safe="@")) > 256)
+    assert objects.recipients(metadata) == ["box@example.com"]
+    assert "envelope-truncated" not in metadata
+    # Each value can be decoded for itself, but for UTF-8.
+    for value in objects.series(metadata, "envelope-from"):
+        assert re.fullmatch(r"([^%]|%[0-9A-F]{2})+", value)
+    session.quit()
+
+
+def test_a_sender_above_1024_octets_is_refused(bench, store):
+    """So that each fits; RFC 5321 has 256."""
+    session = bench.accept(archive=store.account())
+    sender = "s" * 1015 + "@x.example"
+    assert session.cmd(f"MAIL FROM:<{sender}>").code == 501
+    assert session.cmd("XFORWARD ADDR=192.0.2.9").code == 250
+    assert session.cmd(f"MAIL FROM:<{sender}>").code == 451
+    session.quit()
+
+
+def test_what_of_the_client_is_too_long_is_left_out(bench, store):
+    session = bench.accept(archive=store.account())
+    assert session.cmd(f"XFORWARD NAME=mx.example HELO={'h' * 257} "
+                       "IDENT=4bXyzQ").code == 250
+    name_of(session.deliver(MESSAGE))
+    metadata = store.of("PUT")[0].metadata()
+    objects.in_limits(metadata)
+    assert "client-helo" not in metadata
+    assert metadata["client-name"] == "mx.example"
+    assert metadata["queue-id"] == "4bXyzQ"
+    assert "envelope-truncated" not in metadata
     session.quit()
 
 

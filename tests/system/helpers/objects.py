@@ -25,21 +25,34 @@ def fingerprint(sender, recipients, content):
 
 def recipients(metadata):
     """Envelope-To and what continues it; metadata in lower case."""
-    found, number, name = [], 1, "envelope-to"
-    while name in metadata:
-        found += metadata[name].split(",")
-        number += 1
-        name = f"envelope-to-{number}"
-    return [urllib.parse.unquote(address) for address in found]
+    listed = series(metadata, "envelope-to")
+    return [urllib.parse.unquote(address)
+            for value in listed for address in value.split(",")]
+
+
+def sender(metadata):
+    """Envelope-From and what continues it; metadata in lower case."""
+    return urllib.parse.unquote("".join(series(metadata, "envelope-from")))
+
+
+def series(metadata, name):
+    """A value and what continues it, whose numbers have no gap."""
+    found = [name] if name in metadata else []
+    while f"{name}-{len(found) + 1}" in metadata:
+        found.append(f"{name}-{len(found) + 1}")
+    assert len(found) == sum(re.fullmatch(rf"{name}(-\d+)?", other) is not None
+                             for other in metadata), sorted(metadata)
+    return [metadata[name] for name in found]
 
 
 def in_limits(metadata):
-    """Swift's limits, and nothing that needs a header's encoding."""
+    """Swift's limits but for 256 octets, which are the readers', and nothing
+    that needs a header's encoding."""
     total = 0
     for name, value in metadata.items():
         assert len(value) <= 256, (name, len(value))
         assert len(name) <= 128, name
         assert all(0x21 <= ord(octet) <= 0x7e for octet in value), value
         total += len(name) + len(value)
-    assert total <= 4096, total
+    assert total <= 4096 - 256, total
     assert len(metadata) <= 90
