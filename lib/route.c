@@ -31,8 +31,8 @@ entry_length(const char *text)
 	return i;
 }
 
-/* Appends the form for comparison of an entry; whether it is one. */
-static bool
+/* Appends the form for comparison of an entry; NULL, or what is wrong. */
+static const char *
 entry_key(const struct routes *r, const char *entry, size_t len,
     struct buf *key)
 {
@@ -40,17 +40,18 @@ entry_key(const struct routes *r, const char *entry, size_t len,
 
 	if (len == 1 && *entry == '*') {
 		buf_addc(key, '*');
-		return true;
+		return NULL;
 	}
-	if (*entry == '@') {
-		buf_addc(key, '@');
-		return utf8_is_valid(entry, len) &&
-		       address_domain(key, entry + 1, len - 1);
-	}
-	if (!address_parse(&a, entry, len) || !a.has_domain)
-		return false;
-	address_key(&a, r->origin, 0, key);
-	return true;
+	if (*entry == '@')
+		a.has_domain = utf8_is_valid(entry, len) &&
+			       address_domain(&a.domain, entry + 1, len - 1);
+	else if (!address_parse(&a, entry, len))
+		a.has_domain = false;
+	if (!a.has_domain)
+		return "is not user@domain, @domain or *";
+	return address_key(&a, r->origin, 0, key)
+		   ? NULL
+		   : "needs the locale C.UTF-8, which is missing here";
 }
 
 static bool
@@ -76,8 +77,11 @@ bool
 route_add(struct routes *r, int account, const char *list, struct buf *reason)
 {
 	size_t before, len, next;
+	const char *wrong;
 
 	before = reason->len;
+	if (r->locale == (locale_t)0 && !text_is_ascii(list, strlen(list)))
+		r->locale = address_locale();
 	for (; *list != '\0'; list += next) {
 		BUF(key, 2 * ADDRESS_MAX);
 
@@ -87,11 +91,11 @@ route_add(struct routes *r, int account, const char *list, struct buf *reason)
 			len--;
 		if (len == 0)
 			continue;
-		if (!entry_key(r, list, len, &key)) {
-			buf_addf(reason,
-			    "%s\"%.*s\" is not user@domain, @domain or *",
+		wrong = entry_key(r, list, len, &key);
+		if (wrong != NULL) {
+			buf_addf(reason, "%s\"%.*s\" %s",
 			    reason->len == before ? "" : "; ",
-			    (int)(len > 256 ? 256 : len), list);
+			    (int)(len > 256 ? 256 : len), list, wrong);
 		} else if (!add_claim(r, account, &key)) {
 			buf_adds(reason, strerror(ENOMEM));
 			break;
@@ -148,7 +152,7 @@ route_find(const struct routes *r, const struct address *a)
 		BUF(key, 2 * ADDRESS_MAX);
 
 		if (i < COUNT(cut))
-			address_key(a, r->origin, cut[i], &key);
+			(void)address_key(a, r->origin, cut[i], &key);
 		else
 			buf_addc(&key, '*');
 		if (key.error != 0)
@@ -170,4 +174,6 @@ route_free(struct routes *r)
 	for (i = 0; i < r->n; i++)
 		free(r->claims[i].key);
 	free(r->claims);
+	if (r->locale != (locale_t)0)
+		freelocale(r->locale);
 }

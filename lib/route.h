@@ -24,6 +24,7 @@ struct claim {
 struct routes {
 	struct claim *claims; /* owned; sorted by key once route_sort() ran */
 	size_t n;
+	locale_t locale; /* owned; address_locale(), once a claim needed it */
 	const char *origin;     /* borrowed; completes a bare local part */
 	const char *delimiters; /* borrowed; a set of characters */
 };

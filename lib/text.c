@@ -48,6 +48,14 @@ text_has_control(const char *text)
 	return false;
 }
 
+bool
+text_is_ascii(const char *text, size_t len)
+{
+	while (len > 0 && (text[len - 1] & 0x80) == 0)
+		len--;
+	return len == 0;
+}
+
 /* The octets of the first character, 0 when it is malformed (RFC 3629 4). */
 static size_t
 utf8_length(const unsigned char *s, size_t len)

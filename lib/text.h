@@ -24,6 +24,9 @@ bool text_begins(const char *text, const char *prefix);
 bool is_control(char c);
 bool text_has_control(const char *text);
 
+/* Whether len octets of text are all US-ASCII. */
+bool text_is_ascii(const char *text, size_t len);
+
 /* Whether len octets of text are well-formed UTF-8 (RFC 3629). */
 bool utf8_is_valid(const char *text, size_t len);
 

@@ -2,6 +2,8 @@
 /*
  * Addresses: what parses, into what, and when two of them are the same.
  */
+#include <errno.h>
+
 #include "unit.h"
 
 #include "address.h"
@@ -41,7 +43,8 @@ mailboxes_parse_as_rfc_5321_has_them(void **state)
 		{ "IPv6 literal", "a@[IPv6:2001:DB8::1]",
 		    "a|[ipv6:2001:db8::1]|a@[ipv6:2001:db8::1]" },
 		{ "UTF-8", "\xc3\x9c@b\xc3\xbc.de",
-		    "\xc3\x9c|b\xc3\xbc.de|\xc3\x9c@b\xc3\xbc.de" },
+		    "\xc3\x9c|b\xc3\xbc.de|\xc3\xbc@b\xc3\xbc.de" },
+		{ "blank and tab around the at sign", "a\t@ c", "a|c|a@c" },
 		{ "nothing", "", NULL },
 		{ "no local part", "@c", NULL },
 		{ "no domain", "a@", NULL },
@@ -109,6 +112,56 @@ only_octets_outside_ascii_need_smtputf8(void **state)
 		assert_true(address_parse(&a, rows[i].in, strlen(rows[i].in)));
 		unit_number(rows[i].name, a.utf8, rows[i].utf8);
 		unit_number(rows[i].name, a.has_domain, rows[i].has_domain);
+	}
+}
+
+/* towlower(towupper(c)) of each character in C.UTF-8, which is here. */
+static void
+keys_have_no_case(void **state)
+{
+	static const struct {
+		const char *name, *in, *want;
+	} rows[] = {
+		{ "u umlaut", "M\xc3\x9cLLER@X", "m\xc3\xbcller@x" },
+		{ "in the domain", "a@\xc3\x9c.X", "a@\xc3\xbc.x" },
+		{ "cyrillic", "\xd0\x9f@x", "\xd0\xbf@x" },
+		{ "final sigma", "\xcf\x82@x", "\xcf\x83@x" },
+		{ "long s", "\xc5\xbf@x", "s@x" },
+		{ "kelvin sign", "\xe2\x84\xaa@x", "k@x" },
+		{ "longer in lower case", "\xc8\xba@x", "\xe2\xb1\xa5@x" },
+		{ "sharp s is one letter", "\xc3\x9f@x", "\xc3\x9f@x" },
+		{ "none to fold", "\xe7\x94\xa8@x", "\xe7\x94\xa8@x" },
+		{ "four octets", "\xf0\x90\x90\x80@x", "\xf0\x90\x90\xa8@x" },
+		{ "bare local part", "A", "a@\xc3\xb6" },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		ADDRESS(a);
+		BUF(key, 100);
+
+		assert_true(address_parse(&a, rows[i].in, strlen(rows[i].in)));
+		assert_true(address_key(&a, "\xc3\x96", 0, &key));
+		unit_text(rows[i].name, buf_text(&key), rows[i].want);
+	}
+}
+
+/* Also one that gets longer by being folded. */
+static void
+a_key_without_room_is_a_failure(void **state)
+{
+	static const char *const rows[] = { "abc@x", "\xc8\xba@x" };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		ADDRESS(a);
+		BUF(key, 4);
+
+		assert_true(address_parse(&a, rows[i], strlen(rows[i])));
+		(void)address_key(&a, "", 0, &key);
+		assert_int_equal(key.error, EMSGSIZE);
 	}
 }
 
@@ -189,6 +242,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mailboxes_parse_as_rfc_5321_has_them),
 		cmocka_unit_test(only_octets_outside_ascii_need_smtputf8),
+		cmocka_unit_test(keys_have_no_case),
+		cmocka_unit_test(a_key_without_room_is_a_failure),
 		cmocka_unit_test(extensions_split_as_in_postfix),
 		cmocka_unit_test(a_mailbox_ends_at_a_blank_or_bracket),
 	};

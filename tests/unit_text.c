@@ -50,6 +50,17 @@ utf8_is_that_of_rfc_3629(void **state)
 }
 
 static void
+what_is_not_us_ascii_is_found(void **state)
+{
+	(void)state;
+	assert_true(text_is_ascii("", 0));
+	assert_true(text_is_ascii("\0a\x7f", 3));
+	assert_false(text_is_ascii("\x80", 1));
+	assert_false(text_is_ascii("\xffz", 2));
+	assert_true(text_is_ascii("a\xff", 1));
+}
+
+static void
 control_characters_are_found(void **state)
 {
 	(void)state;
@@ -114,6 +125,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(utf8_is_that_of_rfc_3629),
+		cmocka_unit_test(what_is_not_us_ascii_is_found),
 		cmocka_unit_test(control_characters_are_found),
 		cmocka_unit_test(only_letters_of_ascii_have_a_case),
 		cmocka_unit_test(words_are_compared_whole_and_in_any_case),

@@ -120,6 +120,7 @@ def sink(sink_server):
 
 STORED = ("a@example.org", "b@example.org", "c@example.org",
           "postmaster@example.org", "m\u00fcller@example.org",
+          "stra\u00dfe@example.org",
           "@all.example.org")
 FORWARDS = {"away@example.org": "jane@elsewhere.example",
             "back@example.org": "a@example.org",

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import string
+import subprocess
 import tempfile
 
 import hypothesis
@@ -435,6 +436,38 @@ def test_error_with_a_line(text, line, word, bench):
     assert len(reason) > 10
 
 
+# The C library without its locale C.UTF-8.
+NO_LOCALE = ("unshare", "-rm", *program.shell(
+    "mount -t tmpfs tmpfs /usr/lib/locale"))
+
+
+@pytest.mark.parametrize("recipient", (
+    "b\u00f6x@example.com", "box@ex\u00e4mple.com", "@ex\u00e4mple.com"))
+def test_a_recipient_in_utf8_needs_the_locale(recipient, bench):
+    path = bench.config(A.replace("box@example.com",
+                                  f"a@example.com, {recipient}"))
+    assert shown(path)["a"]["recipients"].endswith(recipient)
+    done = subprocess.run(
+        [*NO_LOCALE, program.BINARY, "-c", path, "config"], text=True,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+        env=program.environment(), check=False)
+    assert done.returncode == 78
+    assert done.stderr == (
+        f"swiftdrop: {path}:2: [a] recipients: \"{recipient}\" needs the "
+        "locale C.UTF-8, which is missing here\n")
+
+
+def test_without_the_locale_us_ascii_is_enough(bench):
+    text = A.replace("box@example.com", "Box@example.com, @all.example")
+    session = bench.session(bench.config(text), prefix=NO_LOCALE)
+    session.greet()
+    assert session.cmd("MAIL FROM:<\u00fc@example.org> SMTPUTF8").code == 250
+    assert session.cmd("RCPT TO:<bOX@example.com>").code == 250
+    assert session.cmd("RCPT TO:<\u00fc@all.example>").code == 250
+    assert session.cmd("RCPT TO:<\u00fc@example.com>").code == 450
+    session.quit()
+
+
 CREDENTIAL = ("os_options_application_credential_id = i\n"
               "os_options_application_credential_secret = s\n")
 TEMPURL = ("[t]\nrecipients = t@b.org\ncontainer = c\nauth_version = tempurl\n"
@@ -462,6 +495,10 @@ WHOLE = (
      "box@example.com"),
     ("same recipient, another case", A + A.replace("[a]", "[b]").replace(
         "box@example", "BOX@Example"), "b", "box@example.com"),
+    ("same recipient, another case of UTF-8", A.replace("box@", "b\u00f6x@")
+     + A.replace("[a]", "[b]").replace("box@", "B\u00d6X@"), "b", "x@"),
+    ("same domain, another case of UTF-8", A.replace("box@", "@\u0444.") +
+     A.replace("[a]", "[b]").replace("box@", "@\u0424."), "b", "@\u0444."),
     ("same recipient, trailing dot", A + A.replace("[a]", "[b]").replace(
         "example.com", "example.com."), "b", "box@example.com"),
     ("same recipient, quoted", A + A.replace("[a]", "[b]").replace(

@@ -212,6 +212,28 @@ def test_no_awkward_address_that_postfix_takes_bounces(postfix, port):
     assert taken > 100
 
 
+def test_the_case_of_a_recipient_in_utf8_does_not_count(postfix, container):
+    refused, reply = dialogue(postfix.port, f"{SENDER} SMTPUTF8",
+                              "RCPT TO:<M\u00dcLLER@Example.org>")
+    assert refused == "" and reply[:3] == "250", (refused, reply)
+    metadata = container.metadata(container.only()[0])
+    assert objects.recipients(metadata) == ["M\u00dcLLER@Example.org"]
+
+
+def test_where_only_postfix_folds_the_mail_is_deferred(postfix, container):
+    """Postfix takes \u1e9e for ss, swiftdrop does not."""
+    for recipient in "stra\u00dfe", "STRA\u1e9eE":
+        assert dialogue(postfix.port, f"{SENDER} SMTPUTF8",
+                        f"RCPT TO:<{recipient}@example.org>")[1][:3] == "250"
+    assert len(container.names()) == 2
+    refused, reply = dialogue(postfix.port, f"{SENDER} SMTPUTF8",
+                              "RCPT TO:<STRASSE@example.org>")
+    assert refused == ""
+    assert reply == ("450 4.1.1 <STRASSE@example.org>: Recipient address "
+                     "rejected: User unknown in relay recipient table")
+    assert len(container.names()) == 2
+
+
 def test_utf8_without_smtputf8_is_refused_at_once(postfix, container):
     """strict_smtputf8: what is not declared never gets to swiftdrop."""
     for mail, recipient in (("MAIL FROM:<\u00fc@client.example>", RECIPIENT),

@@ -191,6 +191,38 @@ def test_utf8_address_with_smtputf8(address, bench, store):
     session.quit()
 
 
+@pytest.mark.parametrize("claimed, sent, is_taken", (
+    ("müller@example.com", "MÜLLER@example.com", True),
+    ("MÜLLER@example.com", "Müller@EXAMPLE.com", True),
+    ("müller@example.com", "MÜLLER+x@example.com", True),
+    ("@exämple.com", "a@EXÄMPLE.com", True),
+    ("почта@пример.example", "ПОЧТА@Пример.example", True),
+    ("σίσυφος@example.com", "ΣΊΣΥΦΟΣ@example.com", True),
+    ("ⱥ@example.com", "Ⱥ@example.com", True),
+    ("ſ@example.com", "S@example.com", True),
+    ("用户@例子.example", "用户@例子.example", True),
+    # Neither decomposed letters nor two for one: that is full folding.
+    ("müller@example.com", "mu\u0308ller@example.com", False),
+    ("straße@example.com", "STRASSE@example.com", False),
+    ("müller@example.com", "muller@example.com", False),
+))
+def test_recipients_are_compared_without_their_case(claimed, sent, is_taken,
+                                                    bench):
+    session = bench.accept(archive={**NOWHERE, "recipients": claimed})
+    assert session.cmd("MAIL FROM:<> SMTPUTF8").code == 250
+    reply = session.cmd(f"RCPT TO:<{sent}>")
+    assert reply.code == (250 if is_taken else 450), reply
+    session.quit()
+
+
+def test_an_origin_in_utf8_has_no_case_either(bench):
+    session = bench.accept(SMTP={"origin": "EXÄMPLE.com"},
+                           archive={**NOWHERE, "recipients": "a@exämple.com"})
+    assert session.cmd("MAIL FROM:<>").code == 250
+    assert session.cmd("RCPT TO:<A>").code == 250
+    session.quit()
+
+
 def test_bare_local_part_gets_the_origin(bench, store):
     session = bench.accept(
         SMTP={"origin": "origin.example"},
