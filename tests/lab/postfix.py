@@ -51,7 +51,9 @@ class Postfix:
     Mail enters at 127.0.0.1:port, and at lenient_port, which reads addresses
     as Postfix does by default; filter_port is swiftdrop itself and
     reinject_port the server behind it. Mail for lmtp.example goes to
-    swiftdrop by LMTP, as if somebody had made that mistake.
+    swiftdrop by LMTP, as if somebody had made that mistake, and mail for
+    tls.example to 127.0.0.1:port, as another host would send it.
+    certificate is that of the server in front.
     """
 
     filter_user = "nobody"
@@ -82,7 +84,7 @@ class Postfix:
             "maillog_file_prefixes": self.folder,
             "inet_interfaces": "127.0.0.1",
             "inet_protocols": "ipv4",
-            "disable_dns_lookups": "yes",
+            "smtp_dns_support_level": "disabled",
             "relayhost": f"[127.0.0.1]:{relay_port or 9}",
             **dict(main)}
 
@@ -104,7 +106,16 @@ class Postfix:
         (tables / "domains").write_text("".join(
             f"{domain} swiftdrop-client:[127.0.0.1]:{self.filter_port}\n"
             for domain in domains)
-            + f"lmtp.example lmtp:[127.0.0.1]:{self.filter_port}\n")
+            + f"lmtp.example lmtp:[127.0.0.1]:{self.filter_port}\n"
+            f"tls.example smtp:[127.0.0.1]:{self.port}\n")
+        self.certificate = tables / "tls.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+             "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+             "-subj", "/CN=mail.example.org", "-addext",
+             "subjectAltName=DNS:mail.example.org", "-keyout",
+             self.certificate, "-out", self.certificate],
+            check=True, capture_output=True)
         (tables / "recipients").write_text("".join(
             f"{address} stored\n" for address in recipients))
         (tables / "forwards").write_text("".join(

@@ -4,6 +4,8 @@
 import hashlib
 import pathlib
 import re
+import smtplib
+import ssl
 import subprocess
 
 import dkim
@@ -91,6 +93,27 @@ def test_eight_bit_and_utf8_addresses_pass_unchanged(postfix, container):
     metadata = container.metadata(name)
     assert metadata["envelope-to"] == "m%C3%BCller@example.org"
     assert metadata["envelope-from"] == "j%C3%BCrgen@client.example"
+
+
+def test_mail_by_tls_is_stored(postfix, container):
+    context = ssl.create_default_context(cafile=postfix.certificate)
+    context.check_hostname = False
+    with smtplib.SMTP("127.0.0.1", postfix.port, "client.example") as client:
+        client.starttls(context=context)
+        client.sendmail("sender@client.example", "a@example.org", MAIL)
+    assert without_trace(container.only()[2]) == MAIL
+
+
+def test_mail_is_sent_by_tls_where_the_other_side_has_it(postfix):
+    with postfix.new_log() as log:
+        postfix.sendmail("<>", ["unknown@tls.example"], MAIL)
+        assert " starttls=1 " in log(" starttls=1 ")
+
+
+@pytest.mark.parametrize("port", ["filter_port", "reinject_port"])
+def test_there_is_no_tls_within_the_host(postfix, port):
+    with Raw(getattr(postfix, port)) as client:
+        assert "STARTTLS" not in client.command("EHLO client.example")
 
 
 def test_bdat_is_stored_as_data_is(postfix, container):

@@ -142,6 +142,21 @@ def test_when_the_two_disagree_the_mail_is_deferred(postfix, container):
     assert container.names() == []
 
 
+def test_etrn_is_refused(postfix):
+    with Raw(postfix.port) as client:
+        client.command("EHLO client.example")
+        assert client.command("ETRN example.org") == \
+            "554 5.7.1 <example.org>: Etrn command rejected: Access denied"
+
+
+def test_nothing_is_announced_that_swiftdrop_cannot_do(postfix):
+    with Raw(postfix.port) as client:
+        assert client.command("EHLO client.example").split("\n")[1:] == [
+            "250-PIPELINING", "250-SIZE 52428800", "250-STARTTLS",
+            "250-ENHANCEDSTATUSCODES", "250-8BITMIME", "250-SMTPUTF8",
+            "250 CHUNKING"]
+
+
 def test_mail_by_lmtp_is_deferred(postfix):
     with postfix.new_log() as log:
         postfix.sendmail("root@example.org", ["a@lmtp.example"], MAIL)

@@ -85,6 +85,9 @@ def _configure_postfix(machine):
             > swiftdrop/domains
         echo 'orders@example.org stored' > swiftdrop/recipients
         : > swiftdrop/forwards
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \\
+            -nodes -subj /CN=mail.example.org -keyout swiftdrop/tls.pem \\
+            -out swiftdrop/tls.pem
         # Each daemon waits until its configuration is a second old.
         touch -d '1 minute ago' main.cf master.cf
         systemctl start postfix
