@@ -149,9 +149,17 @@ $(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o)
 # Postfix is started by root alone.
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
-system: all
+system: all $(B)/failmalloc.so
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 \
 		$(PYTHON) -m pytest -q tests/system
+
+# The same with each allocation that can fail, not one in a hundred.
+memory: all $(B)/failmalloc.so
+	SWIFTDROP_STRIDE=1 $(PYTHON) -m pytest -q tests/system/test_memory.py
+
+$(B)/failmalloc.so: tests/failmalloc.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -fPIC -shared -o $@ $<
 
 # ---- demonstration --------------------------------------------------------
 
@@ -310,6 +318,6 @@ lines:
 
 include image/image.mk
 
-.PHONY: all check check-deps unit san system fuzz bench demo install \
+.PHONY: all check check-deps unit san system memory fuzz bench demo install \
 	uninstall dist clean lines lint lint-gcc lint-clang lint-analyzer \
 	lint-cppcheck lint-tidy lint-format lint-headers lint-man

@@ -33,6 +33,16 @@ struct session {
 	int64_t end_ms;      /* of the session, a clock_ms() time */
 };
 
+/* The last words where there is no memory for a reply. */
+static enum stream_status
+give_up(struct session *s)
+{
+	(void)stream_write(&s->client, smtp_no_memory, strlen(smtp_no_memory),
+	    s->end_ms);
+	(void)stream_flush(&s->client, s->end_ms);
+	return STREAM_END;
+}
+
 static enum stream_status
 send_reply(struct session *s, const struct reply *r)
 {
@@ -40,7 +50,7 @@ send_reply(struct session *s, const struct reply *r)
 
 	smtp_format(r, &text);
 	return text.error != 0
-		   ? STREAM_END
+		   ? give_up(s)
 		   : stream_write(&s->client, text.data, text.len, s->end_ms);
 }
 
@@ -218,7 +228,9 @@ next_reply(struct session *s, struct buf *line, enum stream_status *status)
 		return r;
 	case STREAM_TOO_LONG:
 		*status = STREAM_OK;
-		return smtp_refuse(&s->smtp, &reply_line_too_long);
+		return line->error != 0
+			   ? &reply_write_error
+			   : smtp_refuse(&s->smtp, &reply_line_too_long);
 	case STREAM_BARE_LF:
 		*status = STREAM_OK;
 		return smtp_refuse(&s->smtp, &reply_bare_lf);
@@ -320,7 +332,9 @@ session_run(const struct config *config, int in, int out)
 	identify(&s, in);
 	inject_init(&s.inject, &config->smtp);
 	smtp_init(&s.smtp, &config->smtp, s.local, settle, &s);
-	if (stream_init(&s.client, in, out, stop) == 0 && !s.gone) {
+	if (stream_init(&s.client, in, out, stop) == -1) {
+		(void)give_up(&s);
+	} else if (!s.gone) {
 		s.client.idle_ms = config->smtp.timeout_s * 1000;
 		if (s.local || config->smtp.allow_remote)
 			serve(&s);
@@ -340,8 +354,8 @@ session_refuse(int out)
 {
 	struct session s = { .end_ms = clock_ms() + 1000 };
 
-	if (stream_init(&s.client, out, out, -1) == 0 &&
-	    send_reply(&s, &reply_broken_config) == STREAM_OK)
+	(void)stream_init(&s.client, out, out, -1);
+	if (send_reply(&s, &reply_broken_config) == STREAM_OK)
 		stream_linger(&s.client);
 	stream_free(&s.client);
 }

@@ -38,6 +38,8 @@ REPLY(too_many_errors, 421, "4.7.0", "Error: too many errors");
 REPLY(remote, 421, "4.7.0", "Error: only local clients are served");
 REPLY(broken_config, 421, "4.3.5", "Error: mail system configuration error");
 
+const char smtp_no_memory[] = "421 4.3.0 Error: insufficient resources\r\n";
+
 OWN_REPLY(ok, 250, "2.0.0", "Ok");
 OWN_REPLY(mail_ok, 250, "2.1.0", "Ok");
 OWN_REPLY(vrfy, 252, "2.0.0", "Cannot verify, but will try");

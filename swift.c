@@ -286,17 +286,16 @@ named(const char *name, const char *id, const char *domain_name,
 	    domain_id == NULL ? "default" : domain_id);
 }
 
-/* The body of POST /v3/auth/tokens; free(3) it; NULL where it is no UTF-8. */
+/* The body of POST /v3/auth/tokens; free(3) it; NULL without memory. */
 static char *
 v3_request(const struct account *a)
 {
 	const char *id, *name;
-	json_t *auth, *scope;
+	json_t *auth, *user;
 	char *text;
 
 	id = config_project_id(a);
 	name = config_project_name(a);
-	scope = NULL;
 	if (config_has_credential(a)) {
 		/* It has a scope of its own. */
 		auth =
@@ -305,23 +304,25 @@ v3_request(const struct account *a)
 			"id", a->application_credential_id, "secret",
 			a->application_credential_secret);
 	} else {
+		user = named(a->user, a->user_id, a->user_domain_name,
+		    a->user_domain_id);
+		/* A step that fails leaves nothing that could be sent. */
+		if (json_object_set_new(user, "password",
+			json_string(a->key)) == -1) {
+			json_decref(user);
+			return NULL;
+		}
 		auth = json_pack("{s:{s:[s],s:{s:o}}}", "identity", "methods",
-		    "password", "password", "user",
-		    named(a->user, a->user_id, a->user_domain_name,
-			a->user_domain_id));
-		(void)json_object_set_new(
-		    json_object_get(json_object_get(json_object_get(auth,
-							"identity"),
-					"password"),
-			"user"),
-		    "password", json_string(a->key));
-		if (id != NULL || name != NULL)
-			scope = named(name, id, a->project_domain_name,
-			    a->project_domain_id);
+		    "password", "password", "user", user);
+		if ((id != NULL || name != NULL) &&
+		    json_object_set_new(auth, "scope",
+			json_pack("{s:o}", "project",
+			    named(name, id, a->project_domain_name,
+				a->project_domain_id))) == -1) {
+			json_decref(auth);
+			return NULL;
+		}
 	}
-	if (scope != NULL)
-		(void)json_object_set_new(auth, "scope",
-		    json_pack("{s:o}", "project", scope));
 	auth = json_pack("{s:o}", "auth", auth);
 	text = json_dumps(auth, JSON_COMPACT);
 	json_decref(auth);
@@ -379,17 +380,17 @@ login_v3(struct swift *s, struct swift_put *p)
 	const char *url;
 	enum verdict verdict;
 	json_t *root;
+	size_t len;
 	char *body;
 
 	body = v3_request(a);
 	if (body == NULL)
-		return fail(p, SWIFT_MISCONFIGURED,
-		    "the credentials are not text in UTF-8");
+		return fail(p, SWIFT_TEMPORARY, strerror(ENOMEM));
 	http_request_init(&r, &a->http, "POST");
-	buf_adds(&r.url, a->authurl);
-	while (r.url.data[r.url.len - 1] == '/')
-		buf_cut(&r.url, r.url.len - 1);
-	if (strcmp(r.url.data + r.url.len - 3, "/v3") != 0)
+	for (len = strlen(a->authurl); a->authurl[len - 1] == '/'; len--)
+		;
+	buf_add(&r.url, a->authurl, len);
+	if (strncmp(a->authurl + len - 3, "/v3", 3) != 0)
 		buf_adds(&r.url, "/v3");
 	buf_adds(&r.url, "/auth/tokens");
 	http_header(&r, "Content-Type: application/json");
@@ -450,7 +451,7 @@ sign(const struct account *a, struct http_request *r, const char *path)
 	host = strstr(a->storage_url, "://") + 3;
 	buf_addf(&text, "%s\n%lld\n%s", r->method, expires,
 	    host + strcspn(host, "/"));
-	while (text.data[text.len - 1] == '/')
+	while (text.len > 0 && text.data[text.len - 1] == '/')
 		buf_cut(&text, text.len - 1);
 	buf_adds(&text, path);
 	buf_adds(&r->url, "?temp_url_sig=");

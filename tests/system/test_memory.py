@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No memory: whichever allocation fails, the client gets a reply, a mail that
+was taken is stored, and none is refused for good.
+
+A preloaded library (tests/failmalloc.c) makes them fail. $SWIFTDROP_STRIDE is
+the distance between those that are tried; `make memory` tries them all.
+"""
+
+import os
+import subprocess
+
+import pytest
+
+import standin
+from helpers import program
+from standin import answer
+
+LIBRARY = program.TOP / "build/failmalloc.so"
+STRIDE = int(os.environ.get("SWIFTDROP_STRIDE", "97"))
+# Most are libcrypto's and libcurl's own; ours stand before and behind them.
+LAST = 7300
+OURS = 140
+MAIL = b"Subject: memory\r\n\r\n" + b"x" * 200 + b"\r\n"
+DIALOGUE = ("EHLO client.example", "XFORWARD NAME=a.example ADDR=192.0.2.1",
+            "MAIL FROM:<from@example.org> SIZE=300",
+            "RCPT TO:<box@example.com>", "DATA")
+
+
+@pytest.fixture(scope="module")
+def preload():
+    """The environment that makes an allocation fail."""
+    subprocess.run(["make", "-s", "-C", program.TOP, LIBRARY.relative_to(
+        program.TOP)], check=True)
+
+    def environment(number, on):
+        env = {"LD_PRELOAD": str(LIBRARY), "FAIL_AT": str(number)}
+        return env | {"FAIL_ON": "1"} if on else env
+    return environment
+
+
+def account(store, kind):
+    if kind == "tempurl":
+        return {"recipients": "box@example.com", "container": "mail",
+                "auth_version": kind, "storage_url": store.storage_url,
+                "temp_url_key": "keysecret", "retries": "0"}
+    more = {"auth_version": kind}
+    if kind == "3":
+        more |= {"authurl": store.keystone, "os_options_project_name": "p"}
+    return store.account(**more)
+
+
+def talk(session):
+    """The replies to DIALOGUE and MAIL, as far as they are positive."""
+    replies = [session.reply()]
+    for line in DIALOGUE:
+        if replies[-1].code >= 400:
+            return replies
+        replies.append(session.cmd(line))
+    if replies[-1].code == 354:
+        session.send(program.stuffed(MAIL))
+        replies.append(session.reply())
+    return replies
+
+
+def check(session, store, kind):
+    """One dialogue: what must hold whatever failed in it."""
+    last = talk(session)[-1]
+    assert last.code < 500, last
+    if last.code == 250:
+        (content, put), = store.objects.values()
+        assert content == MAIL
+        assert {"etag", "if-none-match", "content-type"} <= set(put.headers)
+    session.hang_up()
+    # 78 where the configuration could not be read, never a signal.
+    assert session.process.wait(program.PATIENCE) in (0, 78)
+
+
+@pytest.mark.parametrize("on", (False, True), ids=("one", "all from it on"))
+@pytest.mark.parametrize("kind", ("1", "3", "tempurl"))
+def test_an_allocation_that_fails_ends_in_a_reply(kind, on, bench, store,
+                                                  preload):
+    store.always("HEAD", answer(500))
+    config = bench.config(SMTP={"log": "none"}, box=account(store, kind))
+    for number in [*range(1, OURS, min(STRIDE, 3)), *range(OURS, LAST, STRIDE)]:
+        session = program.Session(("-c", config), env=preload(number, on))
+        try:
+            check(session, store, kind)
+        except AssertionError as error:
+            raise AssertionError(f"allocation {number}: {error}") from error
+        finally:
+            session.cleanup()
+        store.objects.clear()
+        store.requests.clear()
+        store.tokens.clear()
