@@ -308,6 +308,9 @@ judge(struct http *h, struct http_request *r, CURLcode code)
 	r->status = 0;
 	error = *h->error == '\0' ? curl_easy_strerror(code) : h->error;
 	log_printable(&r->reason, error, strlen(error), 200);
+	if (code == CURLE_SSL_CERTPROBLEM)
+		buf_adds(&r->reason,
+		    "; cert and cert_key must be PEM without a pass phrase");
 	switch ((int)code) {
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:

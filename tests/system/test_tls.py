@@ -4,6 +4,7 @@ the HTTP hygiene of contract, section 2."""
 
 import shutil
 import ssl
+import subprocess
 import uuid
 import warnings
 
@@ -172,6 +173,31 @@ def test_client_certificate(bench, authority):
         assert store.requests == []
         assert stored(bench, {**options, "cert": cert,
                               "cert_key": key}).code == 250
+
+
+@pytest.mark.parametrize("how", ("socketpair", "pipe"))
+def test_pass_phrase_of_a_key_is_not_read_from_the_client(
+        how, bench, authority, tmp_path):
+    """Descriptor 0 is the session's alone, whatever a library wants."""
+    cert, key = authority.issue(f"client-{uuid.uuid4().hex}")
+    locked = tmp_path / "locked.key"
+    subprocess.run(["openssl", "pkey", "-in", key, "-aes256", "-passout",
+                    "pass:phrase", "-out", locked], check=True)
+    with standin.Store(tls=server(authority)) as store:
+        session = bench.session(bench.config(archive=store.account(
+            cacert=authority.certificate, cert=cert, cert_key=locked,
+            recipients="*")), how=how)
+        session.greet()
+        session.envelope()
+        session.data(MESSAGE)
+        session.send(b"phrase\r\nNOOP\r\n")
+        assert str(session.reply()).startswith("451 4.3.5 ")
+        assert session.reply().code == 500
+        assert session.reply().code == 250
+        session.quit()
+        line = session.log.one("deferred")
+        assert "cert_key" in line["reason"] and str(locked) in line["reason"]
+        assert store.requests == []
 
 
 def test_plain_storage_url_after_https_is_refused(bench, authority, store):
