@@ -40,6 +40,7 @@ enum key_type {
 	NUMBER, /* from min to max */
 	BOOL,
 	URL,
+	PROXY,
 	CHOICE /* one of choices, words between blanks */
 };
 
@@ -114,7 +115,7 @@ static const struct key account_keys[] = {
 	{ "insecure", BOOL, A(http.insecure), .standard = "no" },
 	{ "cert", TEXT, A(http.cert), .standard = NULL },
 	{ "cert_key", TEXT, A(http.cert_key), .standard = NULL },
-	{ "proxy", TEXT, A(http.proxy), .flags = USERINFO },
+	{ "proxy", PROXY, A(http.proxy), .flags = USERINFO },
 	{ "timeout", NUMBER, A(http.timeout_s), .standard = "60", .min = 1, .max = SECONDS_MAX },
 	{ "retries", NUMBER, A(retries), .standard = "2", .min = 0, .max = 100 },
 	{ "content_type", TEXT, A(content_type), .standard = "message/rfc822" },
@@ -487,10 +488,23 @@ take_file(struct loader *l)
 	"^SWIFTDROP_(([^=]*_)?(SERVICE_HOST|SERVICE_PORT(_[^=]+)?|PORT("       \
 	"_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)|NAME|ENV_[^=]*)="
 
+/* Whether text is what a pattern of regex(7) describes. */
+static bool
+matches(const char *pattern, const char *text)
+{
+	regex_t regex;
+	bool found;
+
+	if (regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
+		return false;
+	found = regexec(&regex, text, 0, NULL, 0) == 0;
+	regfree(&regex);
+	return found;
+}
+
 char **
 config_variables(char *const *environment)
 {
-	regex_t made_up;
 	char **ours;
 	size_t i, n;
 
@@ -500,15 +514,10 @@ config_variables(char *const *environment)
 	ours = calloc(n + 1, sizeof(*ours));
 	if (n == 0 || ours == NULL)
 		return ours;
-	if (regcomp(&made_up, MADE_UP, REG_EXTENDED | REG_NOSUB) != 0) {
-		free(ours);
-		return NULL;
-	}
 	for (i = 0, n = 0; environment[i] != NULL; i++)
 		if (strncmp(environment[i], VARIABLE, VARIABLE_LEN) == 0 &&
-		    regexec(&made_up, environment[i], 0, NULL, 0) != 0)
+		    !matches(MADE_UP, environment[i]))
 			ours[n++] = environment[i];
-	regfree(&made_up);
 	return ours;
 }
 
@@ -703,7 +712,27 @@ check_url(const char *value)
 		return "names no host";
 	if (strpbrk(value, " ?#") != NULL)
 		return "must not have a blank, a query or a fragment";
+	/* Where a user part ends must be clear, or it could be shown. */
+	if (strchr(p + strcspn(p, "/"), '@') != NULL)
+		return "must not have an @ behind a /; write a / in a user or "
+		       "password as %2F";
 	return NULL;
+}
+
+/* An HTTP proxy as libcurl takes it: it shows what it does not understand. */
+#define PROXY_URL                                                              \
+	"^([Hh][Tt][Tt][Pp][Ss]?://)?([^][/?#@ ]+@)?"                          \
+	"([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+])"                                 \
+	"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|"           \
+	"[1-5]?[0-9]{1,4}))?/?$"
+
+static const char *
+check_proxy(const char *value)
+{
+	return matches(PROXY_URL, value)
+		   ? NULL
+		   : "must be http://host:port or http://user:password@host:port,"
+		     " with / ? # @ in user and password as %2F %3F %23 %40";
 }
 
 static const char *
@@ -763,6 +792,7 @@ check_text(const struct key *key, const char *value)
 			return *p == '\n' ? "must be a single line"
 					  : "control character in the value";
 	return key->type == URL      ? check_url(value)
+	       : key->type == PROXY  ? check_proxy(value)
 	       : key->type == CHOICE ? check_choice(key, value)
 				     : NULL;
 }

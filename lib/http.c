@@ -306,7 +306,10 @@ judge(struct http *h, struct http_request *r, CURLcode code)
 		(code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR)))
 		return HTTP_ANSWERED;
 	r->status = 0;
-	error = *h->error == '\0' ? curl_easy_strerror(code) : h->error;
+	/* Some of its texts hold a URL whole, with what comes before an '@'. */
+	error = *h->error == '\0' || strchr(h->error, '@') != NULL
+		    ? curl_easy_strerror(code)
+		    : h->error;
 	log_printable(&r->reason, error, strlen(error), 200);
 	if (code == CURLE_SSL_CERTPROBLEM)
 		buf_adds(&r->reason,

@@ -103,6 +103,44 @@ def test_secrets_are_stars(bench):
         "os_options_application_credential_secret"] == "***"
 
 
+# A password as people write it, and how far it would reach if it were shown.
+UNCLEAR = ("http://me:QQ#sh@p:3128", "http://me:QQ/sh@p:3128",
+           "http://me:QQ?sh@p:3128", "me:QQ/sh@p:3128",
+           "http://me:QQ@sh@p:3128", "http://me:QQ sh@p:3128",
+           "http://me:QQsh@p:99999", "http://me:QQsh@[::1", "http://me:QQsh@",
+           "socks5://me:QQsh@p:1080", "http://me:QQsh@p:3128/path")
+CLEAR = ("proxy", "proxy:3128", "http://proxy:3128/", "https://[::1]:3128",
+         "http://p.example", "http://me:hush%2F@p:3128", "me:hush@p:65535",
+         "HTTP://me:@p")
+
+
+@pytest.mark.parametrize("command", ("config", "check"))
+@pytest.mark.parametrize("key, url", [("proxy", url) for url in UNCLEAR] + [
+    ("authurl", "https://me/x:QQsh@h/v3"),
+    ("os_options_object_storage_url", "https://me/x:QQsh@h/v1/AUTH_x")])
+def test_password_that_may_be_taken_for_something_else_is_a_fault(
+        key, url, command, bench):
+    """Before anything could show it: no log, no subcommand does."""
+    text = re.sub(f"(?m)^{key} = .*\n", "", ACCOUNT)
+    path = bench.config(f"[SMTP]\nlog = stderr\n[a]\n{text}{key} = {url}\n")
+    done = program.run("-c", path, command)
+    assert done.returncode == 78
+    assert f"[a] {key}: must" in done.stderr
+    assert "QQ" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("url", CLEAR)
+def test_user_and_password_of_a_proxy_are_stars(url, bench):
+    done = program.run("-c", bench.config(f"[a]\n{ACCOUNT}proxy = {url}\n"),
+                       "config")
+    assert done.returncode == 0, done.stderr
+    assert "hush" not in done.stdout + done.stderr
+    before, user, host = re.fullmatch("(https?://)?(.*@)?(.*)", url,
+                                      re.IGNORECASE).groups()
+    assert parsed(done.stdout)["a"]["proxy"] == (
+        (before or "") + ("***@" if user else "") + host)
+
+
 EXAMPLES = {
     "one account": f"[archive]\n{ACCOUNT}",
     "default is an account": f"[DEFAULT]\n{ACCOUNT}",

@@ -215,6 +215,14 @@ def test_proxy_password_is_not_logged(bench, store):
         assert "hush" not in str(log).replace("hush-content", "")
 
 
+def test_proxy_that_libcurl_cannot_read_is_not_logged(bench, store):
+    """It says "Unsupported proxy syntax in", and what it was given."""
+    log, reply = logged(bench, store, proxy="http://me:hush@[::::]:3128")
+    assert reply.code == 451
+    assert "hush" not in str(log).replace("hush-content", "")
+    assert "proxy" in log.one("deferred")["reason"]
+
+
 # Where it goes.
 
 def mounts(folder, *targets):
