@@ -648,15 +648,47 @@ def test_error_in_the_environment_names_the_variable(name, value, bench):
     assert name in message
 
 
-def test_kubernetes_variables_are_ignored(bench):
+# As Kubernetes names them for a service, and Docker for a link.
+SERVICE = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_SMTP",
+           "SERVICE_PORT_HTTP_2", "PORT", *[
+               f"PORT_{port}_{protocol}{part}"
+               for port in (25, 10025) for protocol in ("TCP", "UDP", "SCTP")
+               for part in ("", "_PROTO", "_PORT", "_ADDR")])
+
+
+@pytest.mark.parametrize("service", ("", "METRICS_", "A_", "MAIL_GATEWAY_2_"))
+def test_variables_of_a_service_of_our_name_are_ignored(service, bench):
     config = shown(bench.config(A), env={
-        "SWIFTDROP_SERVICE_HOST": "10.0.0.1",
-        "SWIFTDROP_SERVICE_PORT": "25",
-        "SWIFTDROP_SERVICE_PORT_SMTP": "25",
-        "SWIFTDROP_PORT": "tcp://10.0.0.1:25",
-        "SWIFTDROP_PORT_25_TCP": "tcp://10.0.0.1:25",
-        "SWIFTDROP_PORT_25_TCP_ADDR": "10.0.0.1"})
+        f"SWIFTDROP_{service}{name}": "tcp://10.0.0.1:25" for name in SERVICE})
     assert set(config.sections()) == {"SMTP", "a"}
+
+
+def test_variables_of_a_link_are_ignored(bench):
+    config = shown(bench.config(A), env={
+        "SWIFTDROP_NAME": "/web/swiftdrop", "SWIFTDROP_ENV_PATH": "/bin",
+        "SWIFTDROP_ENV_SWIFTDROP_A_KEY": "k", "SWIFTDROP_ENV_container": "c"})
+    assert set(config.sections()) == {"SMTP", "a"}
+
+
+@pytest.mark.parametrize("section", ("PORT", "PORTAL", "SERVICE", "NAME",
+                                     "SERVICES"))
+def test_section_may_begin_as_the_name_of_a_service_does(section, bench,
+                                                         tmp_path):
+    config = shown(tmp_path / "none.ini", environment_of(section, ACCOUNT))
+    assert config[section]["container"] == "mail"
+
+
+@pytest.mark.parametrize("name, meaning", (
+    ("IMAGE_TAG", '"tag" of [IMAGE]'), ("A_PORTS", '"ports" of [A]'),
+    ("A_PORT_25", '"port_25" of [A]'), ("A_NAME", '"name" of [A]'),
+    ("A_ENV_PATH", '"env_path" of [A]'), ("X_service_port", "[X]"),
+    ("PORT_25_TCP_HOST", '"25_tcp_host" of [PORT]'),
+    ("VERSION", "names no option"), ("_KEY", "names no option")))
+def test_any_other_variable_is_a_fault_that_says_how_it_was_read(
+        name, meaning, bench):
+    message = fault(bench.config(A), env={f"SWIFTDROP_{name}": "x"})
+    assert f"swiftdrop: SWIFTDROP_{name}: " in message
+    assert meaning in message
 
 
 # Secrets in files.
@@ -737,6 +769,31 @@ def test_secret_file_that_cannot_be_read(bench):
     message = fault(path)
     assert "key_file" in message or "none" in message
     assert str(path) in message
+
+
+@pytest.mark.parametrize("content, reason", (
+    (b"p\xe4ss", "is not text in UTF-8"), (b"", "is empty"),
+    (b"\n", "is empty"), (b"key\r\n", "ends its line with CR LF"),
+    (b"\xef\xbb\xbfkey\n", "begins with a byte order mark"),
+    (b"k\0y", "holds a control character"),
+    (b"key\n\n", "holds a control character")))
+def test_secret_file_that_is_not_one_line_of_text(content, reason, bench,
+                                                  store):
+    """Keystone, whose JSON cannot hold it, is not asked without it."""
+    hush = bench.file("hush", content)
+    path = bench.config(archive=store.account(
+        auth_version="3", authurl=store.keystone, key=None, key_file="hush"))
+    assert f"[archive] key_file: {hush}: {reason}" in fault(path)
+    session = bench.session(path)
+    assert session.reply().code == 421
+    session.hang_up()
+    session.ends(78)
+    assert store.requests == []
+
+
+def test_secret_file_that_nobody_uses_is_not_read(bench):
+    text = A.replace("[a]\n", "[DEFAULT]\nkey_file = none\n[a]\n")
+    assert shown(bench.config(text))["a"]["key"] == "***"
 
 
 def test_secret_file_from_the_environment(bench, store):
