@@ -18,7 +18,7 @@
 enum {
 	WITHDRAW_SPARE_MS = 2000, /* for the reply's own way */
 	WITHDRAW_MS = 10000,      /* for deleting what was stored */
-	LOG_TO_MAX = 1024         /* octets of recipients in a line */
+	LOG_PATH_MAX = 256        /* octets of a path; RFC 5321 4.5.3.1.3 */
 };
 
 /* One object: an account's container and who it is for. */
@@ -49,34 +49,40 @@ deliver_close(struct delivery *d)
 		swift_put_free(&d->places[i].put);
 	}
 	free(d->places);
+	free(d->injected.recipients);
 	message_close(&d->message);
+}
+
+static void
+add_path(struct log_line *l, const char *key, const char *path)
+{
+	BUF(escaped, LOG_LINE_MAX);
+
+	log_escape(&escaped, path, strlen(path), LOG_PATH_MAX);
+	log_add(l, key, "<%s>", buf_text(&escaped));
 }
 
 void
 deliver_log(struct log_line *l, enum log_verb verb, enum log_level level,
-    const char *peer, const struct transaction *t, const struct recipient *to)
+    const char *peer, const struct envelope *e)
 {
-	BUF(list, LOG_TO_MAX);
+	const struct transaction *t = e->transaction;
+	BUF(client, LOG_LINE_MAX);
+	BUF(escaped, LOG_LINE_MAX);
 	const char *addr, *name;
 	size_t i;
 
 	addr = object_client_addr(t);
 	name = t->xforward[XFORWARD_NAME];
+	buf_addf(&client, "%s[%s]", name == NULL ? "unknown" : name,
+	    *addr == '\0' ? "unknown" : addr);
+	log_escape(&escaped, buf_text(&client), client.len, LOG_PATH_MAX);
 	log_begin(l, verb, level);
-	if (t->xforward_used)
-		log_add(l, "client", "%s[%s]", name == NULL ? "unknown" : name,
-		    *addr == '\0' ? "unknown" : addr);
-	else
-		log_add(l, "client", "%s", peer);
-	log_add(l, "from", "<%s>", t->reverse_path ? t->reverse_path : "");
-	/* As many as a line may have; nrcpt says how many there are. */
-	for (i = 0; i < t->nrecipients; i++)
-		if (to == NULL || t->recipients[i]->account == to->account)
-			buf_addf(&list, "%s<%s>", list.len == 0 ? "" : ",",
-			    t->recipients[i]->path);
-	if (list.len == 0 && to != NULL)
-		buf_addf(&list, "<%s>", to->path);
-	log_add(l, "to", "%s", buf_text(&list));
+	log_add(l, "client", "%s",
+	    t->xforward_used ? buf_text(&escaped) : peer);
+	add_path(l, "from", t->reverse_path == NULL ? "" : t->reverse_path);
+	for (i = 0; i < e->n; i++)
+		add_path(l, "to", e->recipients[i]->path);
 }
 
 void
@@ -92,10 +98,14 @@ deliver_log_end(struct log_line *l, const struct reply *r, const char *reason)
 /* The same with what is known of the message, and of its place. */
 static void
 begin_line(struct delivery *d, struct log_line *l, enum log_verb verb,
-    enum log_level level, const struct recipient *to, size_t n)
+    enum log_level level, const struct envelope *e)
 {
-	deliver_log(l, verb, level, d->peer, &d->smtp->transaction, to);
-	log_add(l, "nrcpt", "%zu", n);
+	const struct transaction *t = &d->smtp->transaction;
+	const struct envelope all = { t, t->recipients, t->nrecipients };
+
+	e = e == NULL ? &all : e;
+	deliver_log(l, verb, level, d->peer, e);
+	log_add(l, "nrcpt", "%zu", e->n);
 	log_add(l, "size", "%lld", (long long)d->message.size);
 }
 
@@ -109,7 +119,7 @@ refuse(struct delivery *d, enum log_verb verb, const struct reply *r,
 	begin_line(d, &l, verb,
 	    verb == LOG_REJECTED || verb == LOG_LOST ? LOG_LEVEL_INFO
 						     : LOG_LEVEL_WARNING,
-	    NULL, d->smtp->transaction.nrecipients);
+	    NULL);
 	deliver_log_end(&l, r, reason);
 	return r;
 }
@@ -160,16 +170,22 @@ place_for(struct delivery *d, const struct account *a)
 	for (i = 0; i < d->nplaces; i++)
 		if (config_same_place(d->places[i].put.account, a))
 			return &d->places[i];
-	p = &d->places[d->nplaces];
-	p->envelope.transaction = &d->smtp->transaction;
-	p->envelope.recipients = calloc(d->smtp->transaction.nrecipients,
-	    sizeof(*p->envelope.recipients));
-	if (p->envelope.recipients == NULL)
-		return NULL;
+	p = &d->places[d->nplaces++];
 	p->metadata.max = 4 * (size_t)OBJECT_METADATA_MAX;
 	swift_put_init(&p->put, a);
-	d->nplaces++;
 	return p;
+}
+
+static int
+add_recipient(struct envelope *e, const struct transaction *t, size_t i)
+{
+	e->transaction = t;
+	if (e->recipients == NULL)
+		e->recipients = calloc(t->nrecipients, sizeof(*e->recipients));
+	if (e->recipients == NULL)
+		return -1;
+	e->recipients[e->n++] = t->recipients[i];
+	return 0;
 }
 
 /* Sorts the recipients into places, in the order of the accounts. */
@@ -177,21 +193,23 @@ static int
 add_places(struct delivery *d)
 {
 	const struct transaction *t = &d->smtp->transaction;
-	struct place *p;
-	size_t i, k;
+	struct envelope *e;
+	size_t i;
+	int k;
 
 	d->places = calloc(d->config->naccounts, sizeof(d->places[0]));
 	if (d->places == NULL)
 		return -1;
-	for (k = 0; k < d->config->naccounts; k++) {
+	for (k = ROUTE_NONE; k < (int)d->config->naccounts; k++) {
 		for (i = 0; i < t->nrecipients; i++) {
-			if (t->recipients[i]->account != (int)k)
+			if (t->recipients[i]->account != k)
 				continue;
-			p = place_for(d, &d->config->accounts[k]);
-			if (p == NULL)
+			e = k == ROUTE_NONE
+				? &d->injected
+				: &place_for(d, &d->config->accounts[k])
+				       ->envelope;
+			if (add_recipient(e, t, i) == -1)
 				return -1;
-			p->envelope.recipients[p->envelope.n++] =
-			    t->recipients[i];
 		}
 	}
 	return 0;
@@ -277,7 +295,7 @@ refuse_store(struct delivery *d, const struct swift_put *p)
 	begin_line(d, &l, LOG_DEFERRED,
 	    p->outcome == SWIFT_MISCONFIGURED ? LOG_LEVEL_ERROR
 					      : LOG_LEVEL_WARNING,
-	    NULL, d->smtp->transaction.nrecipients);
+	    NULL);
 	log_add(&l, "account", "%s", p->account->name);
 	log_add(&l, "container", "%s", p->account->container);
 	log_add(&l, "request", "%s", p->request);
@@ -377,14 +395,13 @@ forward(struct delivery *d)
 static const struct reply *
 accept_all(struct delivery *d)
 {
-	const struct transaction *t = &d->smtp->transaction;
+	BUF(reply, LOG_LINE_MAX);
 	const struct place *p;
 	struct log_line l;
-	size_t i;
 
 	for (p = d->places; p < d->places + d->nplaces; p++) {
-		begin_line(d, &l, LOG_STORED, LOG_LEVEL_INFO,
-		    p->envelope.recipients[0], p->envelope.n);
+		begin_line(d, &l, LOG_STORED, LOG_LEVEL_INFO, &p->envelope);
+		log_add(&l, "account", "%s", p->put.account->name);
 		add_object(&l, p);
 		log_add(&l, "trans", "%s", buf_text(&p->put.trans));
 		log_add(&l, "tries", "%u", p->put.tries);
@@ -395,16 +412,14 @@ accept_all(struct delivery *d)
 		log_add(&l, "dsn", "2.0.0");
 		log_end(&l);
 	}
-	for (i = 0; d->ninjected > 0; i++) {
-		if (t->recipients[i]->account != ROUTE_NONE)
-			continue;
-		begin_line(d, &l, LOG_FORWARDED, LOG_LEVEL_INFO,
-		    t->recipients[i], d->ninjected);
+	if (d->injected.n > 0) {
+		begin_line(d, &l, LOG_FORWARDED, LOG_LEVEL_INFO, &d->injected);
 		log_add(&l, "relay", "%s", d->config->smtp.reinject);
 		log_add(&l, "dsn", "2.0.0");
-		log_add_quoted(&l, "reply", buf_text(&d->inject->reply));
+		log_escape(&reply, buf_text(&d->inject->reply),
+		    d->inject->reply.len, INJECT_REPLY_MAX);
+		log_add_quoted(&l, "reply", buf_text(&reply));
 		log_end(&l);
-		break;
 	}
 	if (d->nplaces == 0)
 		return &reply_forwarded;
@@ -415,25 +430,21 @@ accept_all(struct delivery *d)
 const struct reply *
 deliver_commit(struct delivery *d, bool bare_lf)
 {
-	const struct transaction *t = &d->smtp->transaction;
 	const struct reply *r;
-	size_t i;
 
 	(void)clock_gettime(CLOCK_REALTIME, &d->ended);
 	d->ended_ms = clock_ms();
 	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
-	for (i = 0; i < t->nrecipients; i++)
-		d->ninjected += t->recipients[i]->account == ROUTE_NONE ? 1 : 0;
 	r = refuse_message(d, bare_lf);
 	if (r == NULL && add_places(d) == -1)
 		r = refuse(d, LOG_DEFERRED, &reply_write_error,
 		    strerror(errno));
-	if (r == NULL && d->ninjected > 0)
+	if (r == NULL && d->injected.n > 0)
 		r = refuse_inject(d,
 		    inject_content(d->inject, &d->message, d->deadline_ms));
 	if (r == NULL)
 		r = store_all(d);
-	if (r == NULL && d->ninjected > 0)
+	if (r == NULL && d->injected.n > 0)
 		r = forward(d);
 	/* Dropping the connection is what takes the content back. */
 	inject_end(d->inject);

@@ -9,6 +9,7 @@
 #include "inject.h"
 #include "log.h"
 #include "message.h"
+#include "object.h"
 #include "smtp.h"
 #include "stream.h"
 #include "swift.h"
@@ -27,10 +28,10 @@ struct delivery {
 	struct message message;
 	struct place *places; /* owned */
 	size_t nplaces;
-	size_t ninjected;      /* recipients of the re-injection server */
-	int64_t started_ms;    /* clock_ms() of 354 */
-	struct timespec ended; /* of the end of data, time of day */
-	int64_t ended_ms;      /* of the end of data */
+	struct envelope injected; /* what the re-injection server gets */
+	int64_t started_ms;       /* clock_ms() of 354 */
+	struct timespec ended;    /* of the end of data, time of day */
+	int64_t ended_ms;         /* of the end of data */
 	int64_t deadline_ms;
 };
 
@@ -52,11 +53,11 @@ const struct reply *deliver_commit(struct delivery *d, bool bare_lf);
 void deliver_close(struct delivery *d);
 
 /*
- * Begins a log line about a transaction: client and from; to is the recipient
- * that it is about, or NULL for all.
+ * Begins a log line about a transaction: client, from, and to, which is left
+ * out where there is no recipient.
  */
 void deliver_log(struct log_line *l, enum log_verb verb, enum log_level level,
-    const char *peer, const struct transaction *t, const struct recipient *to);
+    const char *peer, const struct envelope *e);
 
 /* Ends it with the reply's status and the reason. */
 void deliver_log_end(struct log_line *l, const struct reply *r,

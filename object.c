@@ -54,7 +54,7 @@ object_name(struct buf *name, const struct timespec *when, int64_t size)
 static int
 compare_paths(const void *a, const void *b)
 {
-	const struct recipient *const *x = a, *const *y = b;
+	struct recipient *const *x = a, *const *y = b;
 
 	return strcasecmp((*x)->path, (*y)->path);
 }
@@ -64,7 +64,7 @@ object_fingerprint(const struct envelope *e, const char *content,
     char hex[DIGEST_SHA256_HEX])
 {
 	BUF(text, ((size_t)SMTP_LINE_MAX + 1) * (e->n + 2));
-	const struct recipient **sorted;
+	struct recipient **sorted;
 	const char *p;
 	void *digest;
 	size_t i;

@@ -23,7 +23,7 @@ enum {
 /* A transaction as one account sees it. */
 struct envelope {
 	const struct transaction *transaction; /* borrowed */
-	const struct recipient **recipients;   /* owned by its user */
+	struct recipient **recipients;         /* owned by its user */
 	size_t n;
 };
 

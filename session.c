@@ -97,14 +97,14 @@ identify(struct session *s, int fd)
 }
 
 static void
-log_refused(struct session *s, const struct recipient *recipient,
+log_refused(struct session *s, struct recipient *recipient,
     const struct reply *r, const char *reason)
 {
+	const struct envelope e = { &s->smtp.transaction, &recipient, 1 };
 	struct log_line l;
 
 	deliver_log(&l, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED,
-	    r->code >= 500 ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, s->peer,
-	    &s->smtp.transaction, recipient);
+	    r->code >= 500 ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, s->peer, &e);
 	deliver_log_end(&l, r, reason);
 }
 
@@ -143,10 +143,11 @@ settle(void *context, struct recipient *recipient)
 static void
 log_lost(struct session *s, const char *reason)
 {
+	const struct transaction *t = &s->smtp.transaction;
+	const struct envelope e = { t, t->recipients, t->nrecipients };
 	struct log_line l;
 
-	deliver_log(&l, LOG_LOST, LOG_LEVEL_INFO, s->peer, &s->smtp.transaction,
-	    NULL);
+	deliver_log(&l, LOG_LOST, LOG_LEVEL_INFO, s->peer, &e);
 	log_add_quoted(&l, "reason", reason);
 	log_end(&l);
 }

@@ -176,7 +176,7 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r)
 	trans = http_answer(s->http, "X-Trans-Id");
 	if (*trans == '\0')
 		trans = http_answer(s->http, "X-Openstack-Request-Id");
-	log_printable(&p->trans, trans, strlen(trans), 100);
+	log_escape(&p->trans, trans, strlen(trans), 100);
 	return true;
 }
 

@@ -310,7 +310,7 @@ judge(struct http *h, struct http_request *r, CURLcode code)
 	error = *h->error == '\0' || strchr(h->error, '@') != NULL
 		    ? curl_easy_strerror(code)
 		    : h->error;
-	log_printable(&r->reason, error, strlen(error), 200);
+	log_escape(&r->reason, error, strlen(error), 200);
 	if (code == CURLE_SSL_CERTPROBLEM)
 		buf_adds(&r->reason,
 		    "; cert and cert_key must be PEM without a pass phrase");

@@ -56,10 +56,10 @@ text_is_ascii(const char *text, size_t len)
 	return len == 0;
 }
 
-/* The octets of the first character, 0 when it is malformed (RFC 3629 4). */
-static size_t
-utf8_length(const unsigned char *s, size_t len)
+size_t
+utf8_length(const char *text, size_t len)
 {
+	const unsigned char *s = (const unsigned char *)text;
 	size_t i, n;
 
 	if (s[0] < 0x80)
@@ -83,7 +83,7 @@ utf8_is_valid(const char *text, size_t len)
 	size_t n;
 
 	for (; len > 0; text += n, len -= n) {
-		n = utf8_length((const unsigned char *)text, len);
+		n = utf8_length(text, len);
 		if (n == 0)
 			return false;
 	}

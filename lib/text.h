@@ -27,6 +27,9 @@ bool text_has_control(const char *text);
 /* Whether len octets of text are all US-ASCII. */
 bool text_is_ascii(const char *text, size_t len);
 
+/* The octets of the first character, 0 when it is malformed (RFC 3629 4). */
+size_t utf8_length(const char *text, size_t len);
+
 /* Whether len octets of text are well-formed UTF-8 (RFC 3629). */
 bool utf8_is_valid(const char *text, size_t len);
 

@@ -163,6 +163,70 @@ targets_are_those_of_the_manual(void **state)
 }
 
 static void
+what_a_peer_chose_cannot_end_a_value(void **state)
+{
+	static const struct {
+		const char *name, *in, *want;
+	} rows[] = {
+		{ "plain", "a b@c=d;'()[]", "a b@c=d;'()[]" },
+		{ "ours", "<>\",\\", "\\074\\076\\042\\054\\134" },
+		{ "C0", "\x01\x1f\x7f", "\\001\\037\\177" },
+		{ "C1", "\xc2\x80\xc2\x9b\xc2\x9f",
+		    "\\302\\200\\302\\233\\302\\237" },
+		{ "no control", "\xc2\xa0\xc3\xbc\xe2\x82\xac\xf0\x9f\x92\xa9",
+		    "\xc2\xa0\xc3\xbc\xe2\x82\xac\xf0\x9f\x92\xa9" },
+		{ "Arabic letter mark", "\xd8\x9c", "\\330\\234" },
+		{ "left to right mark", "\xe2\x80\x8e", "\\342\\200\\216" },
+		{ "joiner", "\xe2\x80\x8d", "\xe2\x80\x8d" },
+		{ "line separator", "\xe2\x80\xa8", "\\342\\200\\250" },
+		{ "override", "\xe2\x80\xae", "\\342\\200\\256" },
+		{ "behind them", "\xe2\x80\xaf", "\xe2\x80\xaf" },
+		{ "isolate", "\xe2\x81\xa6\xe2\x81\xa9",
+		    "\\342\\201\\246\\342\\201\\251" },
+		{ "not UTF-8", "a\xe4z\xc3", "a\\344z\\303" },
+		{ "overlong", "\xc0\xbc", "\\300\\274" },
+		{ "long", "0123456789012345678901234567890123456789x",
+		    "0123456789012345678901234567890123456789..." },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		BUF(out, 200);
+
+		log_escape(&out, rows[i].in, strlen(rows[i].in), 40);
+		unit_text(rows[i].name, buf_text(&out), rows[i].want);
+	}
+}
+
+static void
+values_of_one_key_are_a_list(void **state)
+{
+	struct log_line l;
+	char want[LOG_LINE_MAX];
+	int i;
+
+	(void)state;
+	log_open(target, false);
+	log_begin(&l, LOG_STORED, LOG_LEVEL_INFO);
+	log_add(&l, "to", "<%s>", "a");
+	log_add(&l, "to", "<%s>", "b");
+	log_add(&l, "dsn", "2.0.0");
+	assert_memory_equal(l.fields.data, "TO=<a>\0TO=<b>\0DSN=2.0.0", 24);
+	log_end(&l);
+	unit_text("list", received(), "stored: to=<a>,<b>, dsn=2.0.0");
+	/* Of many as many as leave room for what follows. */
+	log_begin(&l, LOG_STORED, LOG_LEVEL_INFO);
+	for (i = 0; i < 100000; i++)
+		log_add(&l, "to", "<%05d>", i);
+	log_add(&l, "dsn", "2.0.0");
+	log_end(&l);
+	(void)snprintf(want, sizeof(want), "%s", received());
+	assert_in_range(strlen(want), LOG_LIST_MAX - 10, LOG_LIST_MAX + 20);
+	unit_text("end", want + strlen(want) - 11, ", dsn=2.0.0");
+}
+
+static void
 what_is_not_printable_is_a_question_mark(void **state)
 {
 	BUF(out, 100);
@@ -185,6 +249,8 @@ main(void)
 		cmocka_unit_test(a_long_line_is_cut_not_lost),
 		cmocka_unit_test(nothing_is_written_where_none_is_wanted),
 		cmocka_unit_test(targets_are_those_of_the_manual),
+		cmocka_unit_test(what_a_peer_chose_cannot_end_a_value),
+		cmocka_unit_test(values_of_one_key_are_a_list),
 		cmocka_unit_test(what_is_not_printable_is_a_question_mark),
 	};
 

@@ -56,8 +56,8 @@ def test_stored_has_its_order_of_pairs(bench, store):
     log, _ = logged(bench, store)
     text, = log.lines("stored")
     names = re.findall(r"(?:: |, )([a-z_]+)=", text)
-    expected = ["client", "from", "to", "nrcpt", "size", "object", "trans",
-                "tries", "delays", "dsn"]
+    expected = ["client", "from", "to", "nrcpt", "size", "account", "object",
+                "trans", "tries", "delays", "dsn"]
     assert [name for name in names if name in expected] == expected
 
 
@@ -192,6 +192,126 @@ def test_control_characters_are_escaped(bench, store):
     for octet in session.log.path.read_bytes():
         assert octet == 10 or octet >= 32 and octet != 127
     assert session.log.lines("stored") == []
+
+
+FORGED = "x>, to=<ceo@example.org>, dsn=2.0.0, y=<"
+ESCAPED = ("x\\076\\054 to=\\074ceo@example.org\\076\\054 dsn=2.0.0\\054 "
+           "y=\\074")
+
+
+def xtext(data):
+    return "".join(f"+{octet:02X}" for octet in data)
+
+
+@pytest.mark.parametrize("sender, shown", (
+    (f'"{FORGED}"@e.example', f"\\042{ESCAPED}\\042@e.example"),
+    ('"a\\\\b"@e.example', "\\042a\\134\\134b\\042@e.example"),
+    ("a\u009b2J@e.example", "a\\302\\2332J@e.example"),
+    ("a\u202eb@e.example", "a\\342\\200\\256b@e.example"),
+    ("müller@e.example", "müller@e.example")))
+def test_address_forges_no_pair(sender, shown, bench, store):
+    session = bench.accept(archive=store.account(recipients="*"))
+    for state in ("", "lost"):
+        assert session.cmd(f"MAIL FROM:<{sender}> SMTPUTF8").code == 250
+        assert session.cmd(f"RCPT TO:<{sender}>").code == 250
+        if state == "":
+            session.data(MESSAGE)
+            assert session.reply().code == 250
+    session.hang_up()
+    session.ends(0)
+    for verb in ("stored", "lost"):
+        line = session.log.one(verb)
+        assert line["from"] == line["to"] == f"<{shown}>"
+        assert line["client"] == "localhost[unix]"
+        assert set(line) <= {
+            "client", "from", "to", "nrcpt", "size", "account", "object",
+            "trans", "tries", "delays", "dsn", "reason"}
+
+
+@pytest.mark.parametrize("name, shown", (
+    (FORGED.encode(), ESCAPED), (b"caf\xe9", "caf\\351"),
+    ("x\u202e\u2066".encode(),
+     "x\\342\\200\\256\\342\\201\\246")))
+def test_name_of_a_client_forges_no_pair(name, shown, bench, store):
+    session = bench.accept(archive=store.account())
+    assert session.cmd(f"XFORWARD NAME={xtext(name)} ADDR={xtext(b'1,2')}"
+                       ).code == 250
+    assert session.deliver(MESSAGE).code == 250
+    session.quit()
+    assert session.log.one("stored")["client"] == f"{shown}[1\\0542]"
+
+
+def test_answer_of_a_server_forges_no_pair(bench, store, relay):
+    store.always("PUT", answer(503, X_Trans_Id='t", dsn=2.0.0, x="<\\'))
+    relay.replies["RCPT"] = '550 5.1.1 no", dsn=2.0.0, x="<\\>'
+    session = bench.accept(SMTP={"reinject": relay.place},
+                           archive=store.account())
+    session.envelope()
+    assert session.cmd("RCPT TO:<other@example.org>").code == 550
+    session.data(MESSAGE)
+    assert session.reply().code == 451
+    session.quit()
+    assert session.log.one("deferred")["dsn"] == "4.3.0"
+    assert session.log.one("deferred")["trans"] == (
+        "t\\042\\054 dsn=2.0.0\\054 x=\\042\\074\\134")
+    assert session.log.one("rejected")["dsn"] == "5.1.1"
+    assert session.log.one("rejected")["reason"].endswith(
+        'no\\042\\054 dsn=2.0.0\\054 x=\\042\\074\\134\\076"')
+
+
+# to.
+
+def test_to_has_the_recipients_of_the_place(bench, store):
+    """Of all its sections: two of them lead to one container here."""
+    store.containers |= {"two"}
+    session = bench.accept(
+        one=store.account(recipients="one@example.com"),
+        two=store.account(recipients="two@example.com", container="two"),
+        three=store.account(recipients="three@example.com"))
+    assert session.deliver(MESSAGE, recipients=[
+        f"{name}@example.com" for name in ("three", "two", "one")]).code == 250
+    session.quit()
+    found = [program.pairs(line) for line in session.log.lines("stored")]
+    assert [(line["account"], line["to"], line["nrcpt"]) for line in found] \
+        == [("one", "<one@example.com>,<three@example.com>", "2"),
+            ("two", "<two@example.com>", "1")]
+
+
+def test_to_of_a_forwarded_message(bench, store, relay):
+    log, _ = logged(bench, store, relay, recipients=[
+        "a@example.org", "box@example.com", "b@example.org"])
+    line = log.one("forwarded")
+    assert (line["to"], line["nrcpt"]) == ("<a@example.org>,<b@example.org>",
+                                           "2")
+
+
+def test_to_is_never_empty(bench, store):
+    """No pair where nobody is known; a long address is cut."""
+    long = "a" * 1500 + "@example.com"
+    session = bench.accept(archive=store.account(recipients="*"))
+    assert session.deliver(MESSAGE, recipients=[long]).code == 250
+    assert session.cmd("MAIL FROM:<>").code == 250
+    session.hang_up()
+    session.ends(0)
+    assert session.log.one("stored")["to"] == f"<{'a' * 256}...>"
+    assert "to" not in session.log.one("lost")
+
+
+def test_journal_has_a_field_for_each_recipient(bench, store, places):
+    prefix, journal, _ = places
+    names = [f"box+{number:030d}@example.com" for number in range(200)]
+    session = bench.session(bench.config(
+        SMTP={"log": "journal"}, archive=store.account()), prefix=prefix)
+    session.greet()
+    assert session.deliver(MESSAGE, recipients=names).code == 250
+    session.quit()
+    entry, = [text for text in received(journal) if b"stored: " in text]
+    assert re.findall(rb"(?m)^TO=<(.*)>$", entry) == [
+        name.encode() for name in names]
+    line = program.pairs(fields(entry)["MESSAGE"])
+    assert line["to"].startswith(f"<{names[0]}>,<{names[1]}>,")
+    assert line["to"].endswith(">") and line["nrcpt"] == "200"
+    assert line["dsn"] == "2.0.0"
 
 
 def test_no_query_and_no_userinfo_of_an_url(bench, store):
