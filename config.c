@@ -41,7 +41,7 @@ enum key_type {
 	BOOL,
 	URL,
 	PROXY,
-	CHOICE /* one of choices, words between blanks */
+	CHOICE /* one of choices, words between blanks, behind NONE_OF */
 };
 
 enum key_flag {
@@ -63,6 +63,8 @@ struct key {
 	const char *choices;
 	const char *rival; /* a section's own one of the two counts */
 };
+
+#define NONE_OF "must be one of: "
 
 /* clang-format off */
 #define S(field) offsetof(struct smtp_config, field)
@@ -87,7 +89,7 @@ static const struct key account_keys[] = {
 	{ "recipients", TEXT, A(recipients), .flags = LINES | OWN },
 	{ "container", TEXT, A(container), .standard = NULL },
 	{ "prefix", TEXT, A(prefix), .standard = "cur/", .flags = EMPTY },
-	{ "auth_version", CHOICE, A(auth_version_text), .standard = "3", .choices = "3 3.0 1 1.0 tempurl" },
+	{ "auth_version", CHOICE, A(auth_version_text), .standard = "3", .choices = NONE_OF "3 3.0 1 1.0 tempurl" },
 	{ "authurl", URL, A(authurl), .flags = USERINFO },
 	{ "user", TEXT, A(user), .standard = NULL },
 	{ "key", TEXT, A(key), .flags = SECRET },
@@ -102,14 +104,14 @@ static const struct key account_keys[] = {
 	{ "os_options_tenant_name", TEXT, A(tenant_name_option), .standard = NULL },
 	{ "os_options_tenant_id", TEXT, A(tenant_id), .standard = NULL },
 	{ "os_options_region_name", TEXT, A(region_name), .standard = NULL },
-	{ "os_options_endpoint_type", CHOICE, A(endpoint_type), .standard = "public", .choices = "public publicURL internal internalURL admin adminURL" },
+	{ "os_options_endpoint_type", CHOICE, A(endpoint_type), .standard = "public", .choices = NONE_OF "public publicURL internal internalURL admin adminURL" },
 	{ "os_options_service_type", TEXT, A(service_type), .standard = "object-store" },
 	{ "os_options_object_storage_url", URL, A(object_storage_url), .flags = USERINFO },
 	{ "os_options_application_credential_id", TEXT, A(application_credential_id), .standard = NULL },
 	{ "os_options_application_credential_secret", TEXT, A(application_credential_secret), .flags = SECRET },
 	{ "storage_url", URL, A(storage_url), .flags = USERINFO },
 	{ "temp_url_key", TEXT, A(temp_url_key), .flags = SECRET, .rival = "temp_url_query" },
-	{ "temp_url_digest", CHOICE, A(temp_url_digest), .standard = "sha256", .choices = "sha1 sha256 sha512" },
+	{ "temp_url_digest", CHOICE, A(temp_url_digest), .standard = "sha256", .choices = NONE_OF "sha1 sha256 sha512" },
 	{ "temp_url_query", TEXT, A(temp_url_query), .flags = SECRET, .rival = "temp_url_key" },
 	{ "cacert", TEXT, A(http.cacert), .standard = "/etc/ssl/certs" },
 	{ "insecure", BOOL, A(http.insecure), .standard = "no" },
@@ -741,12 +743,13 @@ check_choice(const struct key *key, const char *value)
 	const char *p;
 	size_t len;
 
-	for (p = key->choices; *p != '\0'; p += len + strspn(p + len, " ")) {
+	for (p = key->choices + sizeof(NONE_OF) - 1; *p != '\0';
+	     p += len + strspn(p + len, " ")) {
 		len = strcspn(p, " ");
 		if (strlen(value) == len && strncmp(p, value, len) == 0)
 			return NULL;
 	}
-	return "is not one of the values that swiftdrop.ini(5) lists";
+	return key->choices;
 }
 
 static const char *
@@ -930,6 +933,10 @@ check_account(struct loader *l, const struct account *a)
 		    "octets");
 	if (strlen(a->prefix) > PREFIX_MAX)
 		fault_of(l, a->name, "prefix", "must have at most 512 octets");
+	if (*a->prefix != '\0' && a->prefix[strlen(a->prefix) - 1] != '/')
+		warn(l, a->name,
+		    "prefix does not end in /: it is no folder, but how the "
+		    "objects' names begin");
 	if (a->temp_url_key != NULL && a->temp_url_query != NULL)
 		fault_of(l, a->name, "temp_url_query",
 		    "stands beside temp_url_key; keep one of them");

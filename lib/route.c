@@ -42,13 +42,17 @@ entry_key(const struct routes *r, const char *entry, size_t len,
 		buf_addc(key, '*');
 		return NULL;
 	}
+	if (memchr(entry, '*', len) != NULL)
+		return "is no pattern: write @domain for all of a domain, * for "
+		       "everything";
+	if (*entry == '"' && entry[len - 1] == '"' &&
+	    memchr(entry, ',', len) != NULL)
+		return "is one address to its quotation marks: take them away";
 	if (*entry == '@')
 		a.has_domain = utf8_is_valid(entry, len) &&
 			       address_domain(&a.domain, entry + 1, len - 1);
-	else if (!address_parse(&a, entry, len))
-		a.has_domain = false;
-	if (!a.has_domain)
-		return "is not user@domain, @domain or *";
+	if (*entry == '@' ? !a.has_domain : !address_parse(&a, entry, len))
+		return "is not user@domain, user, @domain or *";
 	return address_key(&a, r->origin, 0, key)
 		   ? NULL
 		   : "needs the locale C.UTF-8, which is missing here";

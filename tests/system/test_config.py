@@ -165,6 +165,9 @@ EXAMPLES = {
     "cacert = /etc/ssl/certs\ninsecure = yes\nproxy = http://proxy:3128\n"
     "timeout = 5\nretries = 0\ncontent_type = text/plain\n"
     "delete_after = 100\nmetadata = no\nprefix = new/\n",
+    "recipients on lines": "[a]\n" + ACCOUNT.replace(
+        "box@example.com", "one@example.com\n  @two.example\n\n  three"),
+    "a byte order mark": f"\ufeff[a]\n{ACCOUNT}",
     "quoted recipients": f'[a]\n{ACCOUNT}'.replace(
         "box@example.com", '"a, b"@example.com, "c\\"d"@example.com, @e.org'),
 }
@@ -177,6 +180,12 @@ def test_output_fed_back_is_the_same(example, bench):
     second = program.run("-c", bench.config(first.stdout), "config")
     assert (second.returncode, second.stderr) == (0, "")
     assert second.stdout == first.stdout
+
+
+def test_recipients_on_lines_are_several(bench):
+    config = shown(bench.config(EXAMPLES["recipients on lines"]))
+    assert entries(config["a"]["recipients"]) == {
+        "one@example.com", "@two.example", "three"}
 
 
 def test_effective_values(bench):
@@ -443,7 +452,20 @@ LINES = (
     ("recipient longer than a command", A.replace("box@", "b" * 3000 + "@"),
      2, "recipients"),
     *[(f"recipients = {value}", A.replace("box@example.com", value), 2, "")
-      for value in ("user", "a@b c@d", "user@", "@", "a@b@c", "**")],
+      for value in ("a@b c@d", "user@", "@", "a@b@c")],
+    *[(f"recipients = {value}", A.replace("box@example.com", value), 2, word)
+      for value, word in (
+          ("*@example.org", '"*@example.org" is no pattern: write @domain'),
+          ("a@b, **, c@d", '"**" is no pattern'),
+          ("user*", "is no pattern"), ("@*.example.org", "is no pattern"),
+          ('"a@x, b@x"', '"a@x, b@x"" is one address to its quotation marks'),
+          ('c@x,\n "a@x,b@x", d@x', "take them away"))],
+    *[(f"{key} lists", A + f"{key} = 2\n", 8, f"must be one of: {values}\n")
+      for key, values in (
+          ("auth_version", "3 3.0 1 1.0 tempurl"),
+          ("os_options_endpoint_type",
+           "public publicURL internal internalURL admin adminURL"),
+          ("temp_url_digest", "sha1 sha256 sha512"))],
     *[(f"[SMTP] {key} = {value}", SMTP + f"{key} = {value}\n" + A, 2, key)
       for key, value in (
           ("message_size_limit", "0"), ("message_size_limit", "x"),
@@ -556,6 +578,28 @@ def test_error_with_a_section(text, section, word, bench):
     assert str(path) in message
     assert re.search(rf"\b{section}\b", message.replace(str(path), ""))
     assert word.lower() in message.lower()
+
+
+@pytest.mark.parametrize("prefix", ("cur", "a/b", "mail-"))
+def test_prefix_without_a_slash_is_a_warning(prefix, bench):
+    done = program.run("-c", bench.config(f"{A}prefix = {prefix}\n"), "config")
+    assert done.returncode == 0
+    assert parsed(done.stdout)["a"]["prefix"] == prefix
+    assert "a: prefix does not end in /" in done.stderr
+
+
+def test_bare_local_part_is_one_at_the_origin(bench, store):
+    session = bench.accept(
+        SMTP={"log": "stderr", "origin": "Here.example"},
+        archive=store.account(recipients="postmaster, *", container="mail"),
+        other=store.account(recipients="root@here.example"))
+    assert session.deliver(b"Subject: x\r\n\r\n", recipients=[
+        "PostMaster@here.example"]).code == 250
+    session.quit()
+    message = fault(bench.config("[SMTP]\norigin = x.example\n" + A.replace(
+        "box@example.com", "root") + A.replace("[a]", "[b]").replace(
+            "box@example.com", "Root@x.example")))
+    assert '"root@x.example" is claimed by [a] already' in message
 
 
 def test_unknown_os_option_is_a_warning(bench):

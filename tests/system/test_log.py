@@ -572,6 +572,35 @@ def test_auto_is_stderr_without_syslog(bench, store, tmp_path):
     assert len(session.log.lines("stored")) == 1
 
 
+def test_auto_is_stderr_when_nobody_listens_on_dev_log(bench, store, places):
+    """What a syslog daemon that has ended leaves behind."""
+    prefix, _, syslog = places
+    syslog.close()
+    session = deliver_with_log(bench, store, "auto", prefix)
+    assert len(session.log.lines("stored")) == 1
+
+
+def test_auto_is_a_syslog_that_listens_on_a_stream(bench, store, places,
+                                                   short_path):
+    prefix, _, syslog = places
+    syslog.close()
+    path = short_path / "dev/log"
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        session = deliver_with_log(bench, store, "auto", prefix)
+        assert str(session.log) == ""
+        text = b""
+        listener.settimeout(1)
+        # The log is opened for the configuration's faults, then by it.
+        while b"stored: " not in text:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as file:
+                text = file.read()
+        assert text.endswith(b"\0")
+
+
 def test_auto_is_none_when_descriptor_2_is_the_client(bench, store, tmp_path):
     """Session checks each reply: nothing but SMTP."""
     deliver_with_log(bench, store, "auto", mounts(tmp_path, "/run", "/dev"),

@@ -107,6 +107,15 @@ def test_usage_is_64(arguments):
     assert "swiftdrop" in done.stderr
 
 
+@pytest.mark.parametrize("arguments, named", (
+    (("-xy",), "'x'"), (("-yc", "x"), "'y'"), (("--wrote",), "'--wrote'"),
+    (("check", "-w"), "'w'"), (("--config",), "'--config'")))
+def test_the_option_that_is_wrong_is_named(arguments, named):
+    done = program.run(*arguments)
+    assert done.returncode == 64
+    assert f" {named}\n" in done.stderr or f" {named} " in done.stderr
+
+
 # LISTEN_FDS.
 
 def listen_fds(bench, config, setup, how="tcp", **more):
