@@ -934,9 +934,10 @@ check_account(struct loader *l, const struct account *a)
 	if (strlen(a->prefix) > PREFIX_MAX)
 		fault_of(l, a->name, "prefix", "must have at most 512 octets");
 	if (*a->prefix != '\0' && a->prefix[strlen(a->prefix) - 1] != '/')
-		warn(l, a->name,
-		    "prefix does not end in /: it is no folder, but how the "
-		    "objects' names begin");
+		say(l, &l->config->warnings, a->name, "prefix",
+		    effective(l, a->name, key_named(a->name, "prefix")),
+		    "does not end in /: it is no folder, but how the objects' "
+		    "names begin");
 	if (a->temp_url_key != NULL && a->temp_url_query != NULL)
 		fault_of(l, a->name, "temp_url_query",
 		    "stands beside temp_url_key; keep one of them");

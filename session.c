@@ -100,7 +100,8 @@ static void
 log_refused(struct session *s, struct recipient *recipient,
     const struct reply *r, const char *reason)
 {
-	const struct envelope e = { &s->smtp.transaction, &recipient, 1 };
+	const struct envelope e = { &s->smtp.transaction, &recipient,
+		recipient == NULL ? 0 : 1 };
 	struct log_line l;
 
 	deliver_log(&l, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED,

@@ -585,7 +585,7 @@ def test_prefix_without_a_slash_is_a_warning(prefix, bench):
     done = program.run("-c", bench.config(f"{A}prefix = {prefix}\n"), "config")
     assert done.returncode == 0
     assert parsed(done.stdout)["a"]["prefix"] == prefix
-    assert "a: prefix does not end in /" in done.stderr
+    assert "[a] prefix: does not end in /" in done.stderr
 
 
 def test_bare_local_part_is_one_at_the_origin(bench, store):
