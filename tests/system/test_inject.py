@@ -338,6 +338,23 @@ def test_an_answer_out_of_step_defers_the_message(bench, pair):
     session.quit()
 
 
+@pytest.mark.parametrize("refusal", ("550 5.7.1 Not from you",
+                                     "451 4.7.1 Greylisted"))
+def test_refused_mail_is_asked_once_a_transaction(refusal, bench, pair):
+    """Not again for each recipient, but again for the next message."""
+    store, relay, _ = pair
+    relay.replies["MAIL"] = [refusal]
+    session = opened(bench, store, relay)
+    assert session.cmd("MAIL FROM:<from@example.org>").code == 250
+    for number in range(50):
+        assert str(session.cmd(f"RCPT TO:<r{number}@example.org>")) == refusal
+    assert len(relay.mails) == 1
+    assert session.cmd("RSET").code == 250
+    assert session.deliver(MESSAGE, recipients=AWAY).code == 250
+    assert len(relay.mails) == 2
+    session.quit()
+
+
 def test_server_unreachable(bench, store):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
