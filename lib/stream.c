@@ -390,6 +390,14 @@ stream_linger(struct stream *s)
 }
 
 bool
+stream_is_quiet(const struct stream *s)
+{
+	struct pollfd fd = { .fd = s->in, .events = POLLIN };
+
+	return s->start == s->end && poll(&fd, 1, 0) == 0;
+}
+
+bool
 stream_peer_is_gone(const struct stream *s)
 {
 	struct pollfd fd = { .fd = s->out };

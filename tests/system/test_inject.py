@@ -355,6 +355,36 @@ def test_refused_mail_is_asked_once_a_transaction(refusal, bench, pair):
     session.quit()
 
 
+# After the answer to each step, one that nobody asked for yet.
+EARLY = {
+    "before EHLO": {"GREETING": "220 relay.example\r\n250 2.0.0 Ok",
+                    "MAIL": "550 5.7.1 Refused"},
+    "before MAIL": {"EHLO": "250 relay.example\r\n250 2.0.0 Ok",
+                    "MAIL": "550 5.7.1 Refused"},
+    "before RCPT": {"MAIL": "250 2.1.0 Ok\r\n250 2.1.5 Ok",
+                    "RCPT": "550 5.1.1 Refused"},
+    "before DATA": {"RCPT": "250 2.1.5 Ok\r\n354 Go ahead",
+                    "DATA": "550 5.7.1 Refused"},
+    "before the dot": {"DATA": "354 Go ahead\r\n250 2.0.0 Ok",
+                       "DOT": "550 5.7.1 Refused"},
+    "malformed": {"DATA": "354 Go ahead\r\nx", "DOT": "550 5.7.1 Refused"},
+}
+
+
+@pytest.mark.parametrize("when", EARLY)
+def test_an_answer_before_its_command_commits_nothing(when, bench, pair):
+    """It belongs to no command: what comes behind it is out of step."""
+    store, relay, events = pair
+    relay.replies.update(EARLY[when])
+    session = opened(bench, store, relay)
+    assert str(first_refusal(session)) == DEFERRED
+    session.quit()
+    settle(relay)
+    assert "smtp DOT" not in events
+    assert store.objects == {}
+    assert session.log.lines("in-doubt") == []
+
+
 def test_server_unreachable(bench, store):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -497,6 +527,36 @@ def test_dot_without_answer_until_the_deadline(bench, pair):
     assert 1.5 < time.monotonic() - start < 10
     assert store.only[1] == MESSAGE
     assert len(session.log.lines("in-doubt")) == 1
+    session.quit()
+
+
+BEFORE_THE_DOT = {
+    "answer": lambda mail: mail.send("250 2.0.0 Ok\r\n"),
+    "refusal": lambda mail: mail.send("421 4.4.2 Timeout\r\n"),
+    "half a line": lambda mail: mail.send("25"),
+    "end": lambda mail: mail.connection.shutdown(socket.SHUT_WR),
+    "hang-up": lambda mail: mail.connection.shutdown(socket.SHUT_RDWR),
+}
+
+
+@pytest.mark.parametrize("what", BEFORE_THE_DOT)
+def test_what_comes_while_the_dot_is_held_back(what, bench, pair):
+    """The dot is never sent, so there is no doubt: the object goes."""
+    store, relay, events = pair
+
+    def disturb(exchange):
+        exchange.read()
+        wait_for(lambda: "smtp content" in events)
+        BEFORE_THE_DOT[what](relay.mail)
+        time.sleep(0.1)
+        exchange.good()
+    store.once("PUT", disturb)
+    session = opened(bench, store, relay)
+    assert str(session.deliver(MESSAGE, recipients=BOTH)) == DEFERRED
+    settle(relay)
+    assert "smtp DOT" not in events
+    assert store.objects == {}
+    assert session.log.lines("in-doubt") == []
     session.quit()
 
 
