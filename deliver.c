@@ -308,14 +308,18 @@ refuse_store(struct delivery *d, const struct swift_put *p)
 	return replies[p->outcome];
 }
 
-/* Nobody would hear the answer: the client must try again. */
+/* Nobody hears the answer, or nobody waits for it: it is not begun then. */
 static const struct reply *
-refuse_gone(struct delivery *d)
+refuse_late(struct delivery *d)
 {
-	if (!stream_peer_is_gone(d->client))
+	if (stream_peer_is_gone(d->client))
+		(void)refuse(d, LOG_LOST, &reply_write_error,
+		    "the client went away before the reply");
+	else if (clock_left_ms(d->deadline_ms) == 0)
+		(void)refuse(d, LOG_DEFERRED, &reply_write_error,
+		    "the deadline has passed");
+	else
 		return NULL;
-	(void)refuse(d, LOG_LOST, &reply_write_error,
-	    "the client went away before the reply");
 	withdraw(d);
 	return &reply_write_error;
 }
@@ -328,9 +332,8 @@ store_all(struct delivery *d)
 	struct place *p;
 	size_t i;
 
-	r = refuse_gone(d);
-	if (r != NULL || d->nplaces == 0)
-		return r;
+	if (d->nplaces == 0)
+		return NULL;
 	if (*d->swift == NULL)
 		*d->swift = swift_open(d->config);
 	if (*d->swift == NULL || fill_places(d) == -1)
@@ -338,6 +341,9 @@ store_all(struct delivery *d)
 		    strerror(errno));
 	for (i = 0; i < d->nplaces; i++) {
 		p = &d->places[i];
+		r = refuse_late(d);
+		if (r != NULL)
+			return r;
 		if (swift_store(*d->swift, &p->put) != SWIFT_STORED)
 			return refuse_store(d, &p->put);
 		p->stored = true;
@@ -375,17 +381,11 @@ forward(struct delivery *d)
 	enum inject_outcome outcome;
 	const struct reply *r;
 
-	r = refuse_gone(d);
+	r = refuse_late(d);
 	if (r != NULL)
 		return r;
-	if (clock_left_ms(d->deadline_ms) == 0) {
-		outcome = INJECT_FAILED;
-		r = refuse(d, LOG_DEFERRED, &reply_write_error,
-		    "the deadline has passed");
-	} else {
-		outcome = inject_commit(d->inject, d->deadline_ms);
-		r = refuse_inject(d, outcome);
-	}
+	outcome = inject_commit(d->inject, d->deadline_ms);
+	r = refuse_inject(d, outcome);
 	if (outcome == INJECT_REFUSED || outcome == INJECT_FAILED)
 		withdraw(d);
 	return r;
@@ -439,6 +439,8 @@ deliver_commit(struct delivery *d, bool bare_lf)
 	if (r == NULL && add_places(d) == -1)
 		r = refuse(d, LOG_DEFERRED, &reply_write_error,
 		    strerror(errno));
+	if (r == NULL)
+		r = refuse_late(d);
 	if (r == NULL && d->injected.n > 0)
 		r = refuse_inject(d,
 		    inject_content(d->inject, &d->message, d->deadline_ms));

@@ -619,14 +619,55 @@ def test_client_gone_before_the_dot(how, bench, pair):
     assert session.log.lines("lost")
 
 
-def test_half_closed_client_is_not_gone(bench, pair):
+TWO = ("one@example.com", "two@example.com")
+
+
+def two_accounts(bench, store, **more):
+    store.containers |= {"one", "two"}
+    session = bench.session(bench.config(**{
+        name: store.account(recipients=f"{name}@example.com", container=name)
+        for name in ("one", "two")}), **more)
+    session.greet()
+    return session
+
+
+@pytest.mark.parametrize("how", ("tcp", "socketpair", "pipe"))
+def test_client_gone_between_the_uploads(how, bench, store):
+    """It is looked for before each: the second does not begin, the first
+    object is deleted."""
+    def vanish(exchange):
+        exchange.read()
+        if how == "tcp":
+            session.reset()
+        else:
+            session.hang_up()
+        time.sleep(0.2)
+        exchange.good()
+    store.once("PUT", vanish)
+    session = two_accounts(bench, store, how=how)
+    session.envelope(recipients=TWO)
+    session.data(MESSAGE)
+    session.ends(0)
+    assert len(store.of("PUT")) == len(store.of("DELETE")) == 1
+    assert store.objects == {}
+    assert session.log.lines("lost")
+
+
+@pytest.mark.parametrize("how", ("tcp", "socketpair"))
+def test_half_closed_client_is_not_gone(how, bench, pair):
     store, relay, _ = pair
-    session = opened(bench, store, relay)
-    session.envelope(recipients=BOTH)
+    store.containers |= {"one"}
+    session = bench.session(bench.config(
+        SMTP={"reinject": relay.place}, archive=store.account(),
+        one=store.account(recipients="one@example.com", container="one")),
+        how=how)
+    session.greet()
+    session.envelope(recipients=BOTH + ("one@example.com",))
     session.data(MESSAGE)
     session.half_close()
     assert session.reply().code == 250
     assert relay.mail.dot
+    assert len(store.objects) == 2
     session.end_of_stream()
     session.ends(0)
 
