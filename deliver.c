@@ -433,7 +433,10 @@ deliver_commit(struct delivery *d, bool bare_lf)
 	const struct reply *r;
 
 	(void)clock_gettime(CLOCK_REALTIME, &d->ended);
-	d->ended_ms = clock_ms();
+	/* The client's patience began when its last octets arrived here. */
+	d->ended_ms = clock_ms() - stream_silence_ms(d->client);
+	if (d->ended_ms < d->started_ms)
+		d->ended_ms = d->started_ms;
 	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
 	r = refuse_message(d, bare_lf);
 	if (r == NULL && add_places(d) == -1)

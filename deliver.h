@@ -31,7 +31,7 @@ struct delivery {
 	struct envelope injected; /* what the re-injection server gets */
 	int64_t started_ms;       /* clock_ms() of 354 */
 	struct timespec ended;    /* of the end of data, time of day */
-	int64_t ended_ms;         /* of the end of data */
+	int64_t ended_ms;         /* of its arrival */
 	int64_t deadline_ms;
 };
 

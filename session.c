@@ -171,8 +171,8 @@ receive(struct session *s)
 	const char *text;
 	size_t len;
 
-	status = stream_flush(&s->client, s->end_ms);
 	deliver_open(&d);
+	status = stream_flush(&s->client, s->end_ms);
 	while (status == STREAM_OK && data.state != DATA_END) {
 		status = stream_peek(&s->client, &text, &len, s->end_ms);
 		if (status != STREAM_OK)

@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -387,6 +388,18 @@ stream_linger(struct stream *s)
 	do
 		s->start = s->end;
 	while (fill(s, deadline_ms) == STREAM_OK);
+}
+
+int64_t
+stream_silence_ms(const struct stream *s)
+{
+	struct tcp_info info;
+	socklen_t len;
+
+	len = sizeof(info);
+	return getsockopt(s->in, IPPROTO_TCP, TCP_INFO, &info, &len) == 0
+		   ? info.tcpi_last_data_recv
+		   : 0;
 }
 
 bool

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Re-injection and the order of commitment (contract, sections 5 and 7)."""
 
+import signal
 import socket
 import time
 
@@ -670,6 +671,52 @@ def test_half_closed_client_is_not_gone(how, bench, pair):
     assert len(store.objects) == 2
     session.end_of_stream()
     session.ends(0)
+
+
+@pytest.mark.parametrize("client", ("waits", "has closed"))
+def test_deadline_begins_when_the_last_octet_arrives(client, bench, pair):
+    """A session that is stopped before it reads the message commits nothing
+    once it wakes after its deadline: over TCP it cannot see that the client
+    has given up meanwhile, a FIN is no hang-up."""
+    store, relay, events = pair
+    session = bench.session(bench.config(
+        SMTP={"reinject": relay.place, "deadline": "1"},
+        archive=store.account()), how="tcp")
+    session.greet()
+    session.envelope(recipients=BOTH)
+    assert session.cmd("DATA").code == 354
+    session.signal(signal.SIGSTOP)
+    session.send(standin_data(MESSAGE))
+    time.sleep(1.5)
+    if client == "has closed":
+        session.hang_up()
+    session.signal(signal.SIGCONT)
+    if client == "waits":
+        assert str(session.reply()) == DEFERRED
+        session.quit()
+    else:
+        session.ends(0)
+    settle(relay)
+    assert store.requests == []
+    assert "smtp DATA" not in events
+    assert "deadline" in session.log.one("deferred")["reason"]
+
+
+def test_a_stopped_session_sees_a_hang_up(bench, pair):
+    """Over a UNIX socket."""
+    store, relay, events = pair
+    session = opened(bench, store, relay)
+    session.envelope(recipients=BOTH)
+    assert session.cmd("DATA").code == 354
+    session.signal(signal.SIGSTOP)
+    session.send(standin_data(MESSAGE))
+    session.hang_up()
+    session.signal(signal.SIGCONT)
+    session.ends(0)
+    settle(relay)
+    assert store.requests == []
+    assert "smtp DATA" not in events
+    assert session.log.lines("lost")
 
 
 def test_pipelined_client_is_not_gone(bench, pair):
