@@ -11,9 +11,12 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +29,7 @@
 
 enum {
 	CONNECT_MAX_MS = 10000,
+	UNSENT_MAX = 128 * 1024,    /* octets, see set_socket() */
 	BODY_MAX = 4 * 1024 * 1024, /* a large catalog has some 100 KiB */
 	HEADER_MAX = 20 * 1024,     /* a token of Keystone's has a few KiB */
 	EXPECT_MIN = 1024 * 1024    /* octets of a body worth asking for */
@@ -37,9 +41,13 @@ enum {
  * 11101).  What is worth keeping between requests is shared.
  */
 struct http {
-	CURLSH *share; /* connections, TLS sessions, names */
-	bool tls;      /* libcrypto is ready for it */
-	CURL *curl;    /* of the newest request, for its answer; or NULL */
+	CURLSH *share;      /* connections, TLS sessions, names */
+	bool tls;           /* libcrypto is ready for it */
+	CURL *curl;         /* of the newest request, for its answer; or NULL */
+	CURLcode code;      /* its first failure */
+	int64_t timeout_ms; /* of it */
+	int64_t sent;       /* octets, and when that changed */
+	int64_t moved_ms;
 	char error[CURL_ERROR_SIZE];
 };
 
@@ -192,19 +200,58 @@ set_minimum(CURL *curl, void *tls, void *context)
 	return CURLE_SSL_CIPHER;
 }
 
+/*
+ * Ends a request when nothing was sent for too long.  Asked once a second at
+ * least, CURLOPT_LOW_SPEED_TIME is late by several.
+ */
+static int
+watch(void *context, curl_off_t total, curl_off_t received, curl_off_t size,
+    curl_off_t sent)
+{
+	struct http *h = context;
+	long head;
+
+	(void)total;
+	(void)received;
+	(void)size;
+	head = 0;
+	(void)curl_easy_getinfo(h->curl, CURLINFO_REQUEST_SIZE, &head);
+	if (sent + head != h->sent) {
+		h->sent = sent + head;
+		h->moved_ms = clock_ms();
+	}
+	return clock_ms() - h->moved_ms > h->timeout_ms ? 1 : 0;
+}
+
+/*
+ * Lets the kernel take little more than it can send at once: what lies in its
+ * buffer, 4 MiB or more, looks sent to watch().  0 means CURL_SOCKOPT_OK.
+ */
+static int
+set_socket(void *unused, curl_socket_t fd, curlsocktype purpose)
+{
+	int octets;
+
+	(void)unused;
+	(void)purpose;
+	octets = UNSENT_MAX;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &octets,
+	    sizeof(octets));
+	return CURL_SOCKOPT_OK;
+}
+
 /* Sets an option unless one before it could not be set. */
 #define SET(option, value)                                                     \
-	(code = code == CURLE_OK                                               \
-		    ? curl_easy_setopt(h->curl, CURLOPT_##option, value)       \
-		    : code)
+	(h->code = h->code == CURLE_OK                                         \
+		       ? curl_easy_setopt(h->curl, CURLOPT_##option, value)    \
+		       : h->code)
 
-static CURLcode
+static void
 set_tls(struct http *h, const struct http_request *r)
 {
 	const struct http_options *o = r->options;
 	const char *folder;
 	struct stat st;
-	CURLcode code;
 
 	/*
 	 * A hashed folder is looked up, a bundle is read whole: 30 to 40 ms
@@ -212,11 +259,10 @@ set_tls(struct http *h, const struct http_request *r)
 	 * that is not meant must be taken away.
 	 */
 	if (r->url.len < 6 || !text_begins(r->url.data, "https:"))
-		return CURLE_OK;
+		return;
 	start_tls(h);
 	folder =
 	    stat(o->cacert, &st) == 0 && S_ISDIR(st.st_mode) ? o->cacert : NULL;
-	code = CURLE_OK;
 	SET(CAPATH, folder);
 	SET(CAINFO, folder == NULL ? o->cacert : NULL);
 	SET(PROXY_CAPATH, folder);
@@ -228,15 +274,11 @@ set_tls(struct http *h, const struct http_request *r)
 	SET(SSLKEY, o->cert_key);
 	/* Without one OpenSSL asks for it, on the client's descriptor. */
 	SET(KEYPASSWD, "");
-	return code;
 }
 
-static CURLcode
+static void
 set_body(struct http *h, struct http_request *r)
 {
-	CURLcode code;
-
-	code = CURLE_OK;
 	r->offset = 0;
 	if (r->read != NULL) {
 		SET(UPLOAD, 1L);
@@ -253,23 +295,34 @@ set_body(struct http *h, struct http_request *r)
 		SET(NOBODY, 1L);
 	}
 	SET(CUSTOMREQUEST, r->method);
-	return code;
 }
 
-static CURLcode
-set_options(struct http *h, struct http_request *r, int64_t deadline_ms)
+static void
+set_limits(struct http *h, const struct http_options *o, int64_t deadline_ms)
 {
-	const struct http_options *o = r->options;
-	long timeout_ms;
-	CURLcode code;
+	int left_ms;
 
-	timeout_ms = clock_left_ms(deadline_ms);
-	if (timeout_ms > o->timeout_s * 1000)
-		timeout_ms = (long)o->timeout_s * 1000;
 	/* Zero would mean no limit. */
-	if (timeout_ms <= 0)
-		return CURLE_OPERATION_TIMEDOUT;
-	code = r->url.error == 0 ? CURLE_OK : CURLE_OUT_OF_MEMORY;
+	left_ms = clock_left_ms(deadline_ms);
+	if (left_ms == 0)
+		h->code = CURLE_OPERATION_TIMEDOUT;
+	SET(TIMEOUT_MS, (long)left_ms);
+	SET(CONNECTTIMEOUT_MS, (long)CONNECT_MAX_MS);
+	h->timeout_ms = o->timeout_s * 1000;
+	h->moved_ms = clock_ms();
+	h->sent = 0;
+	SET(NOPROGRESS, 0L);
+	SET(XFERINFOFUNCTION, watch);
+	SET(XFERINFODATA, h);
+	SET(SOCKOPTFUNCTION, set_socket);
+	/* Signals are swiftdrop.c's; a resolver that hangs is left behind. */
+	SET(NOSIGNAL, 1L);
+	SET(QUICK_EXIT, 1L);
+}
+
+static void
+set_options(struct http *h, struct http_request *r)
+{
 	SET(SHARE, h->share);
 	SET(ERRORBUFFER, h->error);
 	SET(URL, buf_text(&r->url));
@@ -278,43 +331,38 @@ set_options(struct http *h, struct http_request *r, int64_t deadline_ms)
 	SET(FOLLOWLOCATION, 0L);
 	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(NETRC, (long)CURL_NETRC_IGNORED);
-	SET(PROXY, o->proxy == NULL ? "" : o->proxy);
+	SET(PROXY, r->options->proxy == NULL ? "" : r->options->proxy);
 	SET(NOPROXY, "");
 	SET(SUPPRESS_CONNECT_HEADERS, 1L);
 	SET(USERAGENT, "swiftdrop/" VERSION);
 	SET(HTTPHEADER, r->headers);
 	SET(WRITEFUNCTION, take_answer);
 	SET(WRITEDATA, r);
-	SET(TIMEOUT_MS, timeout_ms);
-	SET(CONNECTTIMEOUT_MS,
-	    timeout_ms < CONNECT_MAX_MS ? timeout_ms : (long)CONNECT_MAX_MS);
-	/* Signals are swiftdrop.c's; a resolver that hangs is left behind. */
-	SET(NOSIGNAL, 1L);
-	SET(QUICK_EXIT, 1L);
-	return code;
 }
 
 /* Says what a failure means; curl.se/libcurl/c/libcurl-errors.html */
 static enum http_fault
-judge(struct http *h, struct http_request *r, CURLcode code)
+judge(struct http *h, struct http_request *r)
 {
 	const char *error;
 
 	/* Many servers refuse a body by closing while it is sent. */
-	if ((code == CURLE_OK && r->status != 0) ||
+	if ((h->code == CURLE_OK && r->status != 0) ||
 	    (r->status >= 400 &&
-		(code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR)))
+		(h->code == CURLE_SEND_ERROR || h->code == CURLE_RECV_ERROR)))
 		return HTTP_ANSWERED;
-	r->status = 0;
-	/* Some of its texts hold a URL whole, with what comes before an '@'. */
-	error = *h->error == '\0' || strchr(h->error, '@') != NULL
-		    ? curl_easy_strerror(code)
+	error = h->code == CURLE_ABORTED_BY_CALLBACK
+		    ? "nothing was sent or answered for too long"
+		: *h->error == '\0' || strchr(h->error, '@') != NULL
+		    /* Some texts hold a URL whole, with what is before '@'. */
+		    ? curl_easy_strerror(h->code)
 		    : h->error;
+	r->status = 0;
 	log_escape(&r->reason, error, strlen(error), 200);
-	if (code == CURLE_SSL_CERTPROBLEM)
+	if (h->code == CURLE_SSL_CERTPROBLEM)
 		buf_adds(&r->reason,
 		    "; cert and cert_key must be PEM without a pass phrase");
-	switch ((int)code) {
+	switch ((int)h->code) {
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_CERTPROBLEM:
@@ -332,27 +380,26 @@ enum http_fault
 http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 {
 	curl_off_t seconds;
-	CURLcode code;
 
 	http_header(r, "Expect:%s",
 	    r->size > EXPECT_MIN ? " 100-continue" : "");
 	curl_easy_cleanup(h->curl);
 	h->curl = curl_easy_init();
+	h->code = h->curl == NULL || r->url.error != 0 ? CURLE_OUT_OF_MEMORY
+						       : CURLE_OK;
 	*h->error = '\0';
-	code = h->curl == NULL ? CURLE_OUT_OF_MEMORY
-			       : set_options(h, r, deadline_ms);
-	if (code == CURLE_OK)
-		code = set_tls(h, r);
-	if (code == CURLE_OK)
-		code = set_body(h, r);
-	if (code == CURLE_OK)
-		code = curl_easy_perform(h->curl);
+	set_options(h, r);
+	set_limits(h, r->options, deadline_ms);
+	set_tls(h, r);
+	set_body(h, r);
+	if (h->code == CURLE_OK)
+		h->code = curl_easy_perform(h->curl);
 	(void)curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &r->status);
 	seconds = 0;
 	(void)curl_easy_getinfo(h->curl, CURLINFO_RETRY_AFTER, &seconds);
 	/* More than a day means the same as a day: give up. */
 	r->retry_after_ms = (seconds > 86400 ? 86400 : seconds) * 1000;
-	return judge(h, r, code);
+	return judge(h, r);
 }
 
 const char *

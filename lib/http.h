@@ -66,7 +66,10 @@ void http_request_free(struct http_request *r);
 void http_header(struct http_request *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Makes the request and waits for its answer, until deadline_ms at most. */
+/*
+ * Makes the request and waits for its answer: 10 s for the connection, then
+ * timeout_s after the last octet that could be sent, until deadline_ms at most.
+ */
 enum http_fault http_perform(struct http *h, struct http_request *r,
     int64_t deadline_ms);
 

@@ -628,6 +628,43 @@ def test_request_timeout(fault, bench, store):
     session.quit()
 
 
+def test_an_upload_that_moves_is_not_cut(bench, store):
+    """timeout is time without progress, and the answer is waited for that
+    long after the last octet: 6 MiB in 4 s, and an answer a second later."""
+    size, rate = 6 << 20, 3 << 19
+
+    def slow(exchange):
+        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        exchange.body, start = b"", time.monotonic()
+        while len(exchange.body) < size:
+            exchange.body += store.receive(
+                exchange.connection, min(16384, size - len(exchange.body)))
+            ahead = start + len(exchange.body) / rate - time.monotonic()
+            time.sleep(max(0, ahead))
+        time.sleep(1)
+        exchange.good()
+    store.once("PUT", slow)
+    session = bench.accept(archive=store.account(timeout="3"))
+    reply, seconds = timed(session, b"x" * (size - 2) + b"\r\n")
+    name_of(reply)
+    assert seconds > 4
+    session.quit()
+
+
+def test_an_upload_that_stalls_is_cut(bench, store):
+    def stall(exchange):
+        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        exchange.body = b""
+        time.sleep(4)
+        exchange.drop()
+    store.once("PUT", stall)
+    session = bench.accept(archive=store.account(timeout="1"))
+    reply, seconds = timed(session, b"x" * (16 << 20) + b"\r\n")
+    assert str(reply) == DEFERRED
+    assert 0.8 < seconds < 4
+    session.quit()
+
+
 @pytest.mark.slow
 def test_connect_timeout(bench, store):
     """10 s for the connection alone; a listener with a full backlog."""
