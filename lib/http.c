@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +150,22 @@ seek_body(void *context, curl_off_t offset, int origin)
 		return CURL_SEEKFUNC_FAIL;
 	r->offset = offset;
 	return CURL_SEEKFUNC_OK;
+}
+
+/*
+ * Called for each line of an answer's head; the last one is empty.  That of an
+ * interim answer (100) counts until the next one begins.
+ */
+static size_t
+take_header(char *data, size_t size, size_t n, void *context)
+{
+	struct http_request *r = context;
+
+	if (n <= 2)
+		r->answered = r->offset;
+	if (n > 5 && memcmp(data, "HTTP/", 5) == 0)
+		r->answered = -1;
+	return size * n;
 }
 
 /* What is too long for us is not read, but nor is it a failure. */
@@ -336,6 +353,8 @@ set_options(struct http *h, struct http_request *r)
 	SET(SUPPRESS_CONNECT_HEADERS, 1L);
 	SET(USERAGENT, "swiftdrop/" VERSION);
 	SET(HTTPHEADER, r->headers);
+	SET(HEADERFUNCTION, take_header);
+	SET(HEADERDATA, r);
 	SET(WRITEFUNCTION, take_answer);
 	SET(WRITEDATA, r);
 }
@@ -345,13 +364,17 @@ static enum http_fault
 judge(struct http *h, struct http_request *r)
 {
 	const char *error;
+	curl_off_t began;
 
-	/* Many servers refuse a body by closing while it is sent. */
-	if ((h->code == CURLE_OK && r->status != 0) ||
-	    (r->status >= 400 &&
-		(h->code == CURLE_SEND_ERROR || h->code == CURLE_RECV_ERROR)))
+	/*
+	 * An answer is its head: many servers refuse a body by closing while
+	 * it is sent.  But they cannot have stored what they did not read.
+	 */
+	if (r->answered >= 0 &&
+	    r->status >= (r->answered < r->size ? 300 : 200))
 		return HTTP_ANSWERED;
-	error = h->code == CURLE_ABORTED_BY_CALLBACK
+	error = h->code == CURLE_OK ? "half an answer, or before the body"
+		: h->code == CURLE_ABORTED_BY_CALLBACK
 		    ? "nothing was sent or answered for too long"
 		: *h->error == '\0' || strchr(h->error, '@') != NULL
 		    /* Some texts hold a URL whole, with what is before '@'. */
@@ -372,22 +395,36 @@ judge(struct http *h, struct http_request *r)
 	case CURLE_URL_MALFORMAT:
 		return HTTP_MISCONFIGURED;
 	default:
-		return HTTP_NO_ANSWER;
+		break;
 	}
+	began = 0;
+	(void)curl_easy_getinfo(h->curl, CURLINFO_PRETRANSFER_TIME_T, &began);
+	return began == 0 ? HTTP_UNSENT : HTTP_NO_ANSWER;
 }
 
-enum http_fault
-http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
+/* Makes the request once. */
+static enum http_fault
+attempt(struct http *h, struct http_request *r, int64_t deadline_ms)
 {
+	struct pollfd kept = { .fd = -1, .events = POLLIN };
 	curl_off_t seconds;
 
-	http_header(r, "Expect:%s",
-	    r->size > EXPECT_MIN ? " 100-continue" : "");
+	if (h->curl != NULL)
+		(void)curl_easy_getinfo(h->curl, CURLINFO_ACTIVESOCKET,
+		    &kept.fd);
 	curl_easy_cleanup(h->curl);
 	h->curl = curl_easy_init();
 	h->code = h->curl == NULL || r->url.error != 0 ? CURLE_OUT_OF_MEMORY
 						       : CURLE_OK;
 	*h->error = '\0';
+	r->answered = -1;
+	buf_reset(&r->answer);
+	/*
+	 * One connection is kept.  What can be read there already, unasked,
+	 * would pass for the answer to the next request.
+	 */
+	SET(MAXCONNECTS, 1L);
+	SET(FRESH_CONNECT, kept.fd == -1 || poll(&kept, 1, 0) != 0 ? 1L : 0L);
 	set_options(h, r);
 	set_limits(h, r->options, deadline_ms);
 	set_tls(h, r);
@@ -400,6 +437,23 @@ http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 	/* More than a day means the same as a day: give up. */
 	r->retry_after_ms = (seconds > 86400 ? 86400 : seconds) * 1000;
 	return judge(h, r);
+}
+
+enum http_fault
+http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
+{
+	enum http_fault fault;
+
+	/* Above that libcurl asks whether the body is wanted. */
+	if (r->size <= EXPECT_MIN)
+		http_header(r, "Expect:");
+	fault = attempt(h, r, deadline_ms);
+	/* "417 Expectation Failed", RFC 9110 section 15.5.18 */
+	if (r->status == 417 && r->size > EXPECT_MIN) {
+		http_header(r, "Expect:");
+		fault = attempt(h, r, deadline_ms);
+	}
+	return fault;
 }
 
 const char *

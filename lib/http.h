@@ -28,7 +28,8 @@ struct http_options {
 
 enum http_fault {
 	HTTP_ANSWERED,     /* there is a status */
-	HTTP_NO_ANSWER,    /* connection, timeout, protocol: may pass */
+	HTTP_UNSENT,       /* no connection, nothing was asked: may pass */
+	HTTP_NO_ANSWER,    /* asked, and not properly answered: may pass */
 	HTTP_MISCONFIGURED /* certificates and the like */
 };
 
@@ -46,6 +47,7 @@ struct http_request {
 	const void *body;           /* borrowed; for read */
 	int64_t size, offset;       /* of the body, in octets */
 	long status;                /* of the answer */
+	int64_t answered;           /* offset at its head, -1 for none */
 	struct buf answer;          /* its body */
 	struct buf reason;          /* why there is none */
 	int64_t retry_after_ms;     /* asked for, or 0 */

@@ -162,6 +162,31 @@ def test_expect_refused_before_the_body(bench, store):
     session.quit()
 
 
+@pytest.mark.parametrize("connection", ("keep-alive", "close"))
+def test_417_is_tried_once_more_without_expect(connection, bench, store):
+    def refuse(exchange):
+        exchange.body = b""
+        exchange.answer(417, Connection=connection)
+        if connection == "close":
+            exchange.drop()
+    store.once("PUT", refuse)
+    content = b"x" * (1 << 21) + b"\r\n"
+    session = bench.accept(archive=store.account())
+    name_of(session.deliver(content))
+    assert store.only[1] == content
+    assert ["expect" in put.headers for put in store.of("PUT")] == [True,
+                                                                   False]
+    session.quit()
+
+
+def test_417_without_expect_is_deferred(bench, store):
+    store.always("PUT", answer(417))
+    session = bench.accept(archive=store.account())
+    assert str(session.deliver(MESSAGE)) == DEFERRED
+    assert len(store.of("PUT")) == 1
+    session.quit()
+
+
 def test_content_type_and_delete_after(bench, store):
     session = bench.accept(archive=store.account(
         content_type="application/octet-stream", delete_after="86400"))
@@ -506,6 +531,90 @@ GARBAGE = {
     "many headers": b"HTTP/1.1 201 Created\r\n" + b"X-Y: z\r\n" * 400000,
     "negative length": b"HTTP/1.1 201 Created\r\nContent-Length: -5\r\n\r\n",
 }
+
+
+def raw(status, body=b"", **headers):
+    """An answer as octets; a header's underscores are dashes."""
+    return "".join([f"HTTP/1.1 {status} Scripted\r\n"] + [
+        f"{name.replace('_', '-')}: {value}\r\n"
+        for name, value in headers.items()]).encode() + b"\r\n" + body
+
+
+OURS = hashlib.md5(MESSAGE).hexdigest()
+# Answers whose head says all, whatever becomes of their body.
+WHOLE_HEADS = {
+    "body is cut": raw(201, b"x", Etag=OURS, Content_Length=100),
+    "chunked": raw(201, b"2\r\nok\r\n0\r\n\r\n", Etag=OURS,
+                   Transfer_Encoding="chunked"),
+    "no chunks": raw(201, b"nonsense", Etag=OURS,
+                     Transfer_Encoding="chunked"),
+    "gzip": raw(201, b"nonsense", Etag=OURS, Transfer_Encoding="gzip",
+                Content_Encoding="gzip"),
+    "unknown": raw(201, b"nonsense", Etag=OURS, Transfer_Encoding="identity",
+                   Content_Encoding="x-front", Content_Length=8),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE_HEADS)
+def test_the_head_of_an_answer_counts(kind, bench, store):
+    """Front ends encode the body of an answer, which nobody needs."""
+    def encoded(exchange):
+        exchange.read()
+        store.apply(exchange)
+        exchange.send(WHOLE_HEADS[kind])
+        exchange.drop()
+    store.once("PUT", encoded)
+    session = bench.accept(archive=store.account())
+    name = name_of(session.deliver(MESSAGE))
+    assert store.only[0] == "cur/" + name
+    session.quit()
+
+
+@pytest.mark.parametrize("head", (
+    b"HTTP/1.1 201 Created\r\nEtag: %s\r\n" % OURS.encode(),
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 103 Early\r\nEtag: %s\r\n\r\nHTTP/1.1 201 Created\r\n"
+    % OURS.encode()))
+def test_half_a_head_is_no_answer(head, bench, store):
+    def half(exchange):
+        exchange.read()
+        exchange.send(head)
+        exchange.drop()
+    store.once("PUT", half)
+    session = bench.accept(archive=store.account(retries="1"))
+    name_of(session.deliver(MESSAGE))
+    assert len(store.of("PUT")) == 2
+    session.quit()
+
+
+@pytest.mark.parametrize("then", ("reads on", "closes"))
+def test_201_before_the_body_is_not_stored(then, bench, store):
+    """A server that takes the ETag of the request for its answer."""
+    def early(exchange):
+        exchange.send(raw(201, Etag=exchange.headers["etag"],
+                          Content_Length=0))
+        exchange.headers.pop("expect")
+        if then == "reads on":
+            exchange.read()
+        exchange.drop()
+    store.once("PUT", early)
+    session = bench.accept(archive=store.account())
+    assert str(session.deliver(b"x" * (1 << 21) + b"\r\n")) == DEFERRED
+    session.quit()
+
+
+def test_a_second_answer_is_not_that_of_the_next_request(bench, store):
+    """It is there before the request is sent, so it belongs to none."""
+    def twice(exchange):
+        exchange.good()
+        exchange.send(raw(201, Etag=OURS, Content_Length=0))
+    store.once("PUT", twice, answer(503))
+    session = bench.accept(archive=store.account())
+    name_of(session.deliver(MESSAGE))
+    time.sleep(0.2)
+    assert str(session.deliver(MESSAGE)) == DEFERRED
+    assert len(store.of("PUT")) == 2
+    session.quit()
 
 
 @pytest.mark.parametrize("kind", GARBAGE)

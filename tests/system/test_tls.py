@@ -47,6 +47,17 @@ def test_cacert_file(bench, authority):
         assert stored(bench, options).code == 250
 
 
+def test_a_connection_serves_all_requests(bench, authority):
+    """What TLS itself sends unasked (session tickets) does not end it."""
+    with standin.Store(tls=server(authority)) as store:
+        session = bench.accept(archive=store.account(
+            cacert=authority.certificate))
+        for _ in range(3):
+            assert session.deliver(MESSAGE).code == 250
+        assert store.connections == 1
+        session.quit()
+
+
 def test_cacert_hashed_folder(bench, authority):
     folder = authority.hashed_folder
     with standin.Store(tls=server(authority)) as store:
