@@ -207,7 +207,7 @@ static const struct reply *
 next_reply(struct session *s, struct buf *line, enum stream_status *status)
 {
 	struct pollfd stop = { .fd = s->client.stop, .events = POLLIN };
-	BUF(reason, SMTP_LINE_MAX);
+	BUF(reason, LOG_LINE_MAX);
 	const struct reply *r;
 
 	/* Pipelined commands must not outrun SIGTERM and the limit. */
@@ -224,8 +224,8 @@ next_reply(struct session *s, struct buf *line, enum stream_status *status)
 		if (r != &reply_config_error)
 			return r;
 		/* The server in front took what we do not understand. */
-		buf_addf(&reason, "%s: %.500s", s->smtp.softened->text,
-		    buf_text(line));
+		buf_addf(&reason, "%s: ", s->smtp.softened->text);
+		log_escape(&reason, line->data, line->len, 500);
 		log_refused(s, NULL, r, buf_text(&reason));
 		return r;
 	case STREAM_TOO_LONG:

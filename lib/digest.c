@@ -109,9 +109,9 @@ digest_hmac(const char *name, const char *key, const struct buf *text,
 	size_t len = 0;
 
 	if (own_context() == NULL ||
-	    EVP_Q_mac(own_context(), "HMAC", NULL, name, NULL, key,
-		strlen(key), (const unsigned char *)buf_text(text), text->len,
-		octets, sizeof(octets), &len) == NULL) {
+	    EVP_Q_mac(own_context(), "HMAC", NULL, name, NULL, key, strlen(key),
+		(const unsigned char *)buf_text(text), text->len, octets,
+		sizeof(octets), &len) == NULL) {
 		hex->error = ENOMEM;
 		return;
 	}

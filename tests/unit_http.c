@@ -68,7 +68,7 @@ assert_not_made(struct http_request *r, const char *reason)
 
 	h = http_open();
 	assert_non_null(h);
-	assert_int_equal(http_perform(h, r, clock_ms() + 5000), HTTP_NO_ANSWER);
+	assert_int_equal(http_perform(h, r, clock_ms() + 5000), HTTP_UNSENT);
 	assert_string_equal(buf_text(&r->reason), reason);
 	assert_int_equal(r->status, 0);
 	assert_string_equal(http_answer(h, "ETag"), "");
@@ -130,7 +130,7 @@ after_the_deadline_nothing_is_sent(void **state)
 	assert_non_null(h);
 	http_request_init(&r, &options, "GET");
 	buf_adds(&r.url, "http://127.0.0.1:1/");
-	assert_int_equal(http_perform(h, &r, clock_ms() - 1), HTTP_NO_ANSWER);
+	assert_int_equal(http_perform(h, &r, clock_ms() - 1), HTTP_UNSENT);
 	assert_string_equal(buf_text(&r.reason), "Timeout was reached");
 	http_request_free(&r);
 	http_close(h);
