@@ -879,9 +879,10 @@ def test_configuration_without_secrets_may_be_read(bench, store):
     assert str(path) not in str(session.log)
 
 
-def test_error_goes_to_the_log_of_a_session(bench):
+def test_error_goes_to_the_log_of_a_session(bench, tmp_path):
+    """Not to that which is configured; here to a host's without syslog."""
     path = bench.config("[SMTP]\nlog = stderr\n" + A + "colour = blue\n")
-    session = bench.session(path)
+    session = bench.session(path, prefix=program.mounts(tmp_path, "/dev"))
     assert session.reply().code == 421
     session.ends(78)
     assert "colour" in str(session.log)

@@ -346,25 +346,11 @@ def test_proxy_that_libcurl_cannot_read_is_not_logged(bench, store):
 
 # Where it goes.
 
-def mounts(folder, *targets):
-    """A prefix that puts own folders in place of /run and /dev."""
-    commands = []
-    for target in targets:
-        own = folder / target.strip("/")
-        own.mkdir(parents=True, exist_ok=True)
-        if target == "/dev":
-            for device in ("null", "urandom", "zero"):
-                (own / device).touch()
-                commands.append(f"mount --bind /dev/{device} {own}/{device}")
-        commands.append(f"mount --rbind {own} {target}")
-    return ("unshare", "-rm", *program.shell("\n".join(commands)))
-
-
 @pytest.fixture
 def places(short_path):
     """A journal and a syslog socket, and the prefix that puts them where
     programs look for them."""
-    prefix = mounts(short_path, "/run", "/dev")
+    prefix = program.mounts(short_path, "/run", "/dev")
     found = {}
     for name, path in (("journal", "run/systemd/journal/socket"),
                        ("syslog", "dev/log")):
@@ -540,7 +526,7 @@ def test_postlog_socket_missing(bench, store, tmp_path):
 
 
 def test_journal_missing(bench, store, tmp_path):
-    deliver_with_log(bench, store, "journal", mounts(tmp_path, "/run"))
+    deliver_with_log(bench, store, "journal", program.mounts(tmp_path, "/run"))
 
 
 # auto.
@@ -569,7 +555,7 @@ def test_auto_is_syslog_when_the_journal_is_elsewhere(stream, bench, store,
 
 def test_auto_is_stderr_without_syslog(bench, store, tmp_path):
     session = deliver_with_log(bench, store, "auto",
-                               mounts(tmp_path, "/run", "/dev"))
+                               program.mounts(tmp_path, "/run", "/dev"))
     assert len(session.log.lines("stored")) == 1
 
 
@@ -604,5 +590,5 @@ def test_auto_is_a_syslog_that_listens_on_a_stream(bench, store, places,
 
 def test_auto_is_none_when_descriptor_2_is_the_client(bench, store, tmp_path):
     """Session checks each reply: nothing but SMTP."""
-    deliver_with_log(bench, store, "auto", mounts(tmp_path, "/run", "/dev"),
-                     how="spawn")
+    deliver_with_log(bench, store, "auto",
+                     program.mounts(tmp_path, "/run", "/dev"), how="spawn")

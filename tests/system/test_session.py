@@ -118,11 +118,11 @@ def test_the_option_that_is_wrong_is_named(arguments, named):
 
 # LISTEN_FDS.
 
-def listen_fds(bench, config, setup, how="tcp", **more):
+def listen_fds(bench, config, setup, how="tcp", prefix=(), **more):
     """A session whose socket is descriptor 3, and 0 and 1 are nothing."""
-    return bench.session(config, how=how, prefix=program.shell(
+    return bench.session(config, how=how, prefix=(*prefix, *program.shell(
         f"exec 3<&0 0</dev/null 1>/dev/null\n{setup}\nexport LISTEN_FDS "
-        "LISTEN_PID"), **more)
+        "LISTEN_PID")), **more)
 
 
 @pytest.mark.parametrize("how", ("tcp", "tcp6", "unix"))
@@ -142,9 +142,12 @@ def test_listen_fds_of_another_process_is_ignored(bench, store):
 @pytest.mark.parametrize("setup", (
     "LISTEN_FDS=2", "LISTEN_FDS=0", "LISTEN_FDS=x", "LISTEN_FDS=-1",
     "exec 3>&-; LISTEN_FDS=1", "exec 3</dev/null; LISTEN_FDS=1"))
-def test_wrong_listen_fds_is_78_and_nobody_is_answered(setup, bench):
+def test_wrong_listen_fds_is_78_and_nobody_is_answered(setup, bench,
+                                                       tmp_path):
+    """Said before the option log is read: on a host without syslog."""
     config = bench.config(archive=NOWHERE)
-    session = listen_fds(bench, config, f"{setup}; LISTEN_PID=$$")
+    session = listen_fds(bench, config, f"{setup}; LISTEN_PID=$$",
+                         prefix=program.mounts(tmp_path, "/dev"))
     assert session.end_of_stream() == b""
     session.ends(78)
     assert "LISTEN_FDS" in str(session.log) or "socket" in str(session.log)
