@@ -14,8 +14,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 # Below the range from which the kernel takes the ports of outgoing
 # connections (32768 up), so that none of them can take a server's port while
-# that server is down for a test.
-PORTS = range(10240, 32768)
+# that server is down for a test. A worker of pytest-xdist draws from a part of
+# its own, gw0's being the first.
+WORKERS = 16
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS
+PORTS = range(10240, 32768)[_worker::WORKERS]
 _given = set()
 
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The servers and helpers that the system tests share.
 
-The servers start when the first test asks for them and end with the run.
-Their folder is removed unless a test failed.
+The servers start when the first test asks for them and end with the run;
+each worker of pytest-xdist has its own. Their folder is removed unless a test
+failed.
 """
 
+import fcntl
+import json
 import os
 import pathlib
 import shutil
@@ -18,10 +21,88 @@ sys.path.insert(0, str(TREE / "tests"))
 
 import lab  # noqa: E402
 from helpers import fixtures  # noqa: E402
-from lab import debian  # noqa: E402
+from lab import debian, image  # noqa: E402
 
 bench, relay, store = fixtures.bench, fixtures.relay, fixtures.store
 short_path = fixtures.short_path
+
+
+# The files that take longest, begun first: the short ones fill the gaps at the
+# end. A file's tests run in one worker, one after the other. test_systemd.py
+# comes when the image is built and the longest single test is over: its test
+# that is marked alone makes the others wait.
+LONG = ("test_image.py", "test_swiftq_workers.py", "test_inject.py",
+        "test_postfix_mail.py", "test_debian.py", "test_store.py",
+        "test_systemd.py", "test_swiftq.py")
+
+
+def pytest_configure(config):
+    """One folder for the run: the workers share what is in it."""
+    if hasattr(config, "workerinput"):
+        config.run_folder = config.workerinput["run_folder"]
+        return
+    config.run_folder = tempfile.mkdtemp(prefix="swiftdrop-test-")
+    os.chmod(config.run_folder, 0o755)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["run_folder"] = node.config.run_folder
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):
+        return
+    if session.testsfailed:
+        print(f"\nThe servers' logs are in {session.config.run_folder}")
+    else:
+        shutil.rmtree(session.config.run_folder)
+
+
+def pytest_collection_modifyitems(items):
+    def rank(item):
+        name = item.path.name
+        return LONG.index(name) if name in LONG else len(LONG)
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """A test that is marked alone has the machine for itself.
+
+    It waits until what other workers run has ended, and they for it: room is
+    held by all who test, gate by who comes in.
+    """
+    folder = item.config.run_folder
+    alone = item.get_closest_marker("alone")
+    with open(f"{folder}/gate", "w") as gate, \
+            open(f"{folder}/room", "w") as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared(request):
+    """A function that has something made once for all workers.
+
+    It takes a name and a function, which gets a folder of that name, makes
+    the thing there and returns what json can keep.
+    """
+    def get(name, make):
+        folder = pathlib.Path(request.config.run_folder, name)
+        made = folder / "made.json"
+        with open(f"{folder}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                folder.mkdir()
+                made.write_text(json.dumps(make(str(folder))))
+        return json.loads(made.read_text())
+    return get
 
 
 @pytest.fixture(scope="session")
@@ -34,21 +115,28 @@ def swiftdrop_binary():
 
 
 @pytest.fixture(scope="session")
-def lab_folder(request):
-    """A folder for all servers; every user can reach what is in it."""
-    path = tempfile.mkdtemp(prefix="swiftdrop-test-")
+def lab_folder(request, worker_id):
+    """A folder for this worker's servers; every user can reach what is in it.
+    """
+    path = f"{request.config.run_folder}/{worker_id}"
+    os.mkdir(path)
     os.chmod(path, 0o755)
-    yield path
-    if request.session.testsfailed:
-        print(f"\nThe servers' logs are in {path}")
-    else:
-        shutil.rmtree(path)
+    return path
 
 
 @pytest.fixture(scope="session")
-def package(lab_folder):
+def package(shared):
     """The Debian package of this tree, as lab.debian.build() returns it."""
-    return debian.build(TREE, f"{lab_folder}/package")
+    return shared("package", lambda folder: debian.build(TREE, folder))
+
+
+@pytest.fixture(scope="session")
+def podman(shared, lab_folder):
+    """A podman that knows the image and its other target, filter."""
+    podman = image.Podman(f"{lab_folder}/podman")
+    podman.image, podman.filter = shared("image", lambda folder: podman.build(
+        folder, f"{folder}/log"))
+    return podman
 
 
 @pytest.fixture(scope="session")

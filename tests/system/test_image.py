@@ -29,14 +29,6 @@ FORWARDS = {"away@example.org": "jane@elsewhere.example",
 POSTMASTER = "boss@elsewhere.example"
 
 
-@pytest.fixture(scope="session")
-def podman(lab_folder):
-    podman = image.Podman(f"{lab_folder}/podman")
-    podman.image, podman.filter = podman.build(
-        lab_folder, f"{lab_folder}/image-build.log")
-    return podman
-
-
 @pytest.fixture(scope="module", autouse=True)
 def own_network(podman):
     """After the build, which needs the host's network."""

@@ -37,13 +37,6 @@ def test_the_key_of_the_compose_file_is_not_for_git(tmp_path):
                    check=True)
 
 
-@pytest.fixture(scope="module")
-def podman(lab_folder):
-    podman = image.Podman(f"{lab_folder}/podman")
-    podman.build(lab_folder, f"{lab_folder}/image-build.log")
-    return podman
-
-
 # What may lie about on a host that has built and tried it.
 LEFT_BEHIND = (
     ".git/config", ".hypothesis/x", "build/image/list.o", "build/swiftdrop.d",

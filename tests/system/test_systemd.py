@@ -729,6 +729,7 @@ def _batch(machine, path, count=10):
     return statistics.median(times)
 
 
+@pytest.mark.alone
 def test_a_session_costs_no_more_than_promised(machine, box):
     """Not a median of all: the least of some, see MEDIAN_MS."""
     units = "/run/systemd/system"
