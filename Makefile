@@ -3,7 +3,8 @@
 # make            builds ./swiftdrop
 # make check      all tests; installs what they need (Debian)
 # make demo       watch a mail go from SMTP into a real Swift
-# make lint unit san system valgrind   the parts of check
+# make lint unit san system   the parts of check
+# make check-long valgrind   what takes longer
 # make bench fuzz install uninstall dist clean
 
 VERSION = 0.1.0
@@ -67,7 +68,6 @@ PARTS = $(LIB:%=lib/%) check config deliver inject object session smtp swift
 LIBS = $(shell $(PKG_CONFIG) --libs libcurl libssl libcrypto jansson)
 SOURCES = $(PARTS:=.c) swiftdrop.c
 HEADERS = $(wildcard *.h lib/*.h)
-UNITS = $(patsubst tests/%.c,%,$(wildcard tests/unit_*.c))
 FUZZERS = $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c))
 
 # Sanitizer builds and plain ones never share an object.
@@ -102,64 +102,6 @@ $(CURL_A): image/build-curl
 $(B)/static/%.o: %.c Makefile $(CURL_A)
 	@mkdir -p $(@D)
 	$(COMPILE) -I$(B)/curl/install/include -DSTATIC_LIBRARIES -c -o $@ $<
-
-# ---- tests ----------------------------------------------------------------
-
-check: check-deps
-	$(MAKE) lint
-	$(MAKE) unit
-	$(MAKE) san
-	$(MAKE) system
-
-check-deps:
-	tests/install build lint unit system lab keystone postfix systemd debian \
-		swiftq image
-
-unit: $(UNITS:%=$(B)/%)
-	@set -e; for t in $^; do echo "== $$t"; $$t; done
-
-$(B)/unit_%: tests/unit_%.c $(OBJECTS)
-	$(COMPILE) $(WARN) -o $@ $< $(OBJECTS) $(LDHARDEN) -lcmocka $(LIBS)
-
-# What our own files call, not libraries; each allocation fails once.
-$(B)/unit_memory $(B)/san/unit_memory: \
-	LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=reallocarray \
-		-Wl,--wrap=strdup,--wrap=strndup,--wrap=free
-
-# The same tests again under ASan and UBSan, and the session by the system
-# tests that drive it through pipes and sockets.
-san: $(UNITS:%=$(B)/san/%) $(B)/san/swiftdrop
-	@set -e; for t in $(UNITS:%=$(B)/san/%); do echo "== $$t"; $$t; done
-	SWIFTDROP_BINARY=$(B)/san/swiftdrop \
-		$(PYTHON) -m pytest -q -m 'not slow' $(SAN_TESTS)
-
-SAN_TESTS = $(addprefix tests/system/test_,session.py replies.py inject.py config.py)
-
-$(B)/san/%.o: %.c Makefile
-	@mkdir -p $(@D)
-	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -c -o $@ $<
-
-$(B)/san/swiftdrop: $(B)/san/swiftdrop.o $(PARTS:%=$(B)/san/%.o)
-	$(CLANG) $(SANITIZE) -o $@ $^ $(LIBS)
-
-$(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o)
-	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -o $@ $< \
-		$(PARTS:%=$(B)/san/%.o) -lcmocka $(LIBS)
-
-# Postfix is started by root alone.
-SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
-
-system: all $(B)/failmalloc.so
-	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 \
-		$(PYTHON) -m pytest -q tests/system
-
-# The same with each allocation that can fail, not one in a hundred.
-memory: all $(B)/failmalloc.so
-	SWIFTDROP_STRIDE=1 $(PYTHON) -m pytest -q tests/system/test_memory.py
-
-$(B)/failmalloc.so: tests/failmalloc.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -fPIC -shared -o $@ $<
 
 # ---- demonstration --------------------------------------------------------
 
@@ -204,56 +146,6 @@ $(B)/fuzz/%.o: %.c Makefile
 $(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o)
 	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -MMD -MP -o $@ $< \
 		$(PARTS:%=$(B)/fuzz/%.o) $(LIBS)
-
-# ---- lint -----------------------------------------------------------------
-
-LINT_C = $(SOURCES) $(wildcard tests/*.c bench/*.c)
-
-lint: lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
-	lint-headers lint-man
-
-lint-gcc:
-	@set -e; for f in $(sort $(LINT_C)); do \
-		$(CC) -O2 -Werror $(DEFINES) $(WARN) $(WARN_GCC) \
-			-c -o /dev/null $$f; done
-
-lint-clang:
-	@set -e; for f in $(sort $(LINT_C)); do \
-		$(CLANG) -O1 -Werror $(DEFINES) $(WARN) $(WARN_CLANG) \
-			-c -o /dev/null $$f; done
-
-# Version 12 takes memory that is stored in an array's element for lost; leaks
-# are clang-tidy's and the sanitizers' to find.
-lint-analyzer:
-	@set -e; for f in $(sort $(SOURCES)); do \
-		$(CC) -O2 -Werror -fanalyzer -Wno-analyzer-malloc-leak $(DEFINES) -c -o /dev/null $$f; \
-	done
-
-lint-cppcheck:
-	cppcheck -q --std=c17 --enable=warning,style,performance,portability \
-		--suppress=missingIncludeSystem --suppress=variableScope \
-		--suppress=constParameter --inline-suppr --error-exitcode=1 -DVERSION='"$(VERSION)"' -I. -Ilib \
-		$(sort $(SOURCES))
-
-lint-tidy:
-	$(MAKE) -s -j2 $(SOURCES:%=%.tidy)
-
-%.tidy: %
-	@clang-tidy --quiet $< -- $(DEFINES) 2>/dev/null || \
-		{ clang-tidy --quiet $< -- $(DEFINES); exit 1; }
-
-lint-format:
-	clang-format --dry-run -Werror $(sort $(SOURCES)) $(HEADERS)
-
-lint-headers:
-	@set -e; for h in $(HEADERS); do \
-		$(CC) -Werror $(DEFINES) -Wall -Wextra -x c -c -o /dev/null $$h; \
-	done
-
-lint-man:
-	@set -e; for m in $(wildcard doc/*.[158]); do \
-		test -z "$$(groff -mdoc -ww -z $$m 2>&1 | tee /dev/stderr)"; \
-		mandoc -Tlint -W warning $$m; done
 
 # ---- installation ---------------------------------------------------------
 
@@ -317,7 +209,7 @@ lines:
 -include $(shell find $(B) -name curl -prune -o -name '*.d' -print 2>/dev/null)
 
 include image/image.mk
+# The image is built without them.
+-include tests/tests.mk
 
-.PHONY: all check check-deps unit san system memory fuzz bench demo install \
-	uninstall dist clean lines lint lint-gcc lint-clang lint-analyzer \
-	lint-cppcheck lint-tidy lint-format lint-headers lint-man
+.PHONY: all fuzz bench demo install uninstall dist clean lines

@@ -43,17 +43,7 @@ image-programs: swiftdrop-entry
 	cat postfix/master.cf postfix/master-spawn.cf > \
 		$(DESTDIR)/usr/share/swiftdrop/master.cf
 
-# Its sources are read by the lint of the top Makefile, its tests are run
-# with the others.
+# Its sources are read by the lint of tests/tests.mk, its tests are run with
+# the others.
 SOURCES += image/swiftdrop-entry.c $(ENTRY_PARTS:=.c)
 HEADERS += $(wildcard image/*.h)
-
-$(B)/unit_entry: tests/unit_entry.c $(ENTRY_OBJECTS) $(OBJECTS)
-	$(COMPILE) $(WARN) -o $@ $< $(ENTRY_OBJECTS) $(OBJECTS) $(LDHARDEN) \
-		-lcmocka $(LIBS)
-
-$(B)/san/unit_entry: tests/unit_entry.c $(ENTRY_PARTS:%=$(B)/san/%.o) \
-		$(PARTS:%=$(B)/san/%.o)
-	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -o $@ $< \
-		$(ENTRY_PARTS:%=$(B)/san/%.o) $(PARTS:%=$(B)/san/%.o) \
-		-lcmocka $(LIBS)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The tests; a part of the Makefile at the top of the tree, which says what
+# there is (PARTS, SOURCES, HEADERS, OBJECTS; image/image.mk: ENTRY_*) and how
+# it is built (COMPILE, DEFINES, HARDEN, WARN*, SANITIZE, LIBS).
+
+UNITS = $(patsubst tests/%.c,%,$(wildcard tests/unit_*.c))
+JOBS = $(shell nproc)
+# Most system tests wait for a server, a timer or a process.
+WORKERS = $(shell expr 2 '*' $$(nproc))
+
+# What the parts found: the reports that tests/summary adds up.
+REPORT = $(B)/report
+
+# Postfix, systemd and containers are started by root alone.
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+PYTEST = env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q \
+	-n $(WORKERS) --dist loadfile
+# Not when this make is itself told how many jobs it may run.
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS) --output-sync)
+
+# The last line is how many passed and failed, also when a part fails.
+check: check-deps
+	@rm -rf $(REPORT) && mkdir -p $(REPORT)/lint
+	@$(MAKE) $(PARALLEL) lint programs || \
+		{ echo '== status' > $(REPORT)/lint/make.log; false; } && \
+		$(MAKE) unit && $(MAKE) san && $(MAKE) system; \
+		status=$$?; tests/summary $(REPORT); exit $$status
+
+check-deps:
+	tests/install build lint unit system lab keystone postfix systemd debian \
+		swiftq image
+
+# What check has no time for: valgrind, each allocation, the fuzzers, tests
+# marked as long.
+check-long:
+	tests/install build unit system lab keystone postfix systemd debian \
+		swiftq image fuzz
+	$(MAKE) valgrind
+	$(MAKE) memory
+	$(MAKE) fuzz
+	$(MAKE) system TESTS=long
+
+# Everything that the parts of check run.
+programs: all $(B)/failmalloc.so unit-programs san-programs
+unit-programs: $(UNITS:%=$(B)/%)
+san-programs: $(UNITS:%=$(B)/san/%) $(B)/san/swiftdrop
+
+unit: unit-programs
+	tests/run-units $(REPORT)/unit $(UNITS:%=$(B)/%)
+
+valgrind: unit-programs
+	WRAPPER="valgrind -q --error-exitcode=99 --leak-check=full" \
+		tests/run-units $(REPORT)/valgrind $(UNITS:%=$(B)/%)
+
+# The same tests again under ASan and UBSan, and the session by the system
+# tests that drive it through pipes and sockets.
+SAN_TESTS = $(addprefix tests/system/test_,session.py replies.py inject.py \
+	config.py)
+
+san: san-programs
+	tests/run-units $(REPORT)/san $(UNITS:%=$(B)/san/%)
+	SWIFTDROP_BINARY=$(B)/san/swiftdrop $(PYTEST) \
+		--junitxml=$(REPORT)/san.xml -m 'not slow' $(SAN_TESTS)
+
+TESTS = not long
+system: all $(B)/failmalloc.so
+	$(SUDO) $(PYTEST) --junitxml=$(REPORT)/system.xml -m '$(TESTS)' \
+		tests/system
+
+# The same with each allocation that can fail, not one in a hundred.
+memory: all $(B)/failmalloc.so
+	SWIFTDROP_STRIDE=1 $(PYTEST) --junitxml=$(REPORT)/memory.xml \
+		tests/system/test_memory.py
+
+$(B)/failmalloc.so: tests/failmalloc.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -fPIC -shared -o $@ $<
+
+$(B)/unit_%: tests/unit_%.c $(OBJECTS)
+	$(COMPILE) $(WARN) -o $@ $< $(OBJECTS) $(LDHARDEN) -lcmocka $(LIBS)
+
+# What our own files call, not libraries; each allocation fails once.
+$(B)/unit_memory $(B)/san/unit_memory: \
+	LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=reallocarray \
+		-Wl,--wrap=strdup,--wrap=strndup,--wrap=free
+
+$(B)/unit_entry: tests/unit_entry.c $(ENTRY_OBJECTS) $(OBJECTS)
+	$(COMPILE) $(WARN) -o $@ $< $(ENTRY_OBJECTS) $(OBJECTS) $(LDHARDEN) \
+		-lcmocka $(LIBS)
+
+$(B)/san/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -c -o $@ $<
+
+$(B)/san/swiftdrop: $(B)/san/swiftdrop.o $(PARTS:%=$(B)/san/%.o)
+	$(CLANG) $(SANITIZE) -o $@ $^ $(LIBS)
+
+$(B)/san/unit_%: tests/unit_%.c $(PARTS:%=$(B)/san/%.o)
+	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -o $@ $< \
+		$(PARTS:%=$(B)/san/%.o) -lcmocka $(LIBS)
+
+$(B)/san/unit_entry: tests/unit_entry.c $(ENTRY_PARTS:%=$(B)/san/%.o) \
+		$(PARTS:%=$(B)/san/%.o)
+	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -o $@ $< \
+		$(ENTRY_PARTS:%=$(B)/san/%.o) $(PARTS:%=$(B)/san/%.o) \
+		-lcmocka $(LIBS)
+
+# ---- lint -----------------------------------------------------------------
+
+LINT_C = $(sort $(SOURCES) $(wildcard tests/*.c bench/*.c))
+LINT_TREE = $(sort $(SOURCES) $(HEADERS))
+LINT_MAN = $(wildcard doc/*.[158])
+
+# A stamp for what was found to be well, so that only what has changed is read
+# again: gcc's depends on the headers as gcc lists them, the others on gcc's.
+STAMP = $(B)/lint
+LINT_RULES = Makefile tests/tests.mk
+
+lint: lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
+	lint-headers lint-man
+
+lint-gcc: $(LINT_C:%=$(STAMP)/%.gcc)
+lint-clang: $(LINT_C:%=$(STAMP)/%.clang)
+lint-analyzer: $(SOURCES:%=$(STAMP)/%.analyzer)
+lint-tidy: $(SOURCES:%=$(STAMP)/%.tidy)
+lint-cppcheck: $(STAMP)/cppcheck
+lint-format: $(STAMP)/format
+lint-headers: $(HEADERS:%=$(STAMP)/%.alone)
+lint-man: $(STAMP)/man
+
+$(STAMP)/%.gcc: % $(LINT_RULES)
+	@mkdir -p $(@D)
+	@$(CC) -O2 -Werror $(DEFINES) $(WARN) $(WARN_GCC) -MMD -MP -MT $@ \
+		-MF $@.d -c -o /dev/null $<
+	@touch $@
+
+$(STAMP)/%.clang: % $(STAMP)/%.gcc
+	@$(CLANG) -O1 -Werror $(DEFINES) $(WARN) $(WARN_CLANG) -c -o /dev/null $<
+	@touch $@
+
+# Version 12 takes memory that is stored in an array's element for lost; leaks
+# are clang-tidy's and the sanitizers' to find.
+$(STAMP)/%.analyzer: % $(STAMP)/%.gcc
+	@$(CC) -O2 -Werror -fanalyzer -Wno-analyzer-malloc-leak $(DEFINES) \
+		-c -o /dev/null $<
+	@touch $@
+
+$(STAMP)/%.tidy: % $(STAMP)/%.gcc .clang-tidy
+	@clang-tidy --quiet $< -- $(DEFINES) 2>/dev/null || \
+		{ clang-tidy --quiet $< -- $(DEFINES); exit 1; }
+	@touch $@
+
+# All at once, as it looks from one file into the next.
+$(STAMP)/cppcheck: $(SOURCES:%=$(STAMP)/%.gcc)
+	@cppcheck -q --std=c17 --enable=warning,style,performance,portability \
+		--suppress=missingIncludeSystem --suppress=variableScope \
+		--suppress=constParameter --inline-suppr --error-exitcode=1 \
+		-DVERSION='"$(VERSION)"' -I. -Ilib $(sort $(SOURCES))
+	@touch $@
+
+$(STAMP)/format: $(LINT_TREE) .clang-format
+	@mkdir -p $(@D)
+	@clang-format --dry-run -Werror $(LINT_TREE)
+	@touch $@
+
+$(STAMP)/%.alone: % $(LINT_RULES)
+	@mkdir -p $(@D)
+	@$(CC) -Werror $(DEFINES) -Wall -Wextra -MMD -MP -MT $@ -MF $@.d \
+		-x c -c -o /dev/null $<
+	@touch $@
+
+$(STAMP)/man: $(LINT_MAN)
+	@mkdir -p $(@D)
+	@set -e; for m in $(LINT_MAN); do \
+		test -z "$$(groff -mdoc -ww -z $$m 2>&1 | tee /dev/stderr)"; \
+		mandoc -Tlint -W warning $$m; done
+	@touch $@
+
+.PHONY: check check-deps check-long programs unit-programs san-programs unit \
+	valgrind memory san system lint lint-gcc lint-clang \
+	lint-analyzer lint-cppcheck lint-tidy lint-format lint-headers lint-man
