@@ -4,7 +4,7 @@
 # make check      all tests; installs what they need (Debian)
 # make demo       watch a mail go from SMTP into a real Swift
 # make lint unit san system   the parts of check
-# make check-long valgrind   what takes longer
+# make check-long valgrind coverage   what takes longer
 # make bench fuzz install uninstall dist clean
 
 VERSION = 0.1.0

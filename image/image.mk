@@ -30,8 +30,8 @@ ENTRY_CORE = lib/address lib/buf lib/clock config lib/ini lib/log lib/route \
 	lib/stream lib/text
 ENTRY_OBJECTS = $(ENTRY_PARTS:%=$(B)/%.o)
 
-swiftdrop-entry: $(B)/image/swiftdrop-entry.o $(ENTRY_OBJECTS) \
-		$(ENTRY_CORE:%=$(B)/%.o)
+swiftdrop-entry $(B)/swiftdrop-entry: $(B)/image/swiftdrop-entry.o \
+		$(ENTRY_OBJECTS) $(ENTRY_CORE:%=$(B)/%.o)
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ \
 		-ljansson -lcrypto
 

@@ -106,6 +106,31 @@ $(B)/san/unit_entry: tests/unit_entry.c $(ENTRY_PARTS:%=$(B)/san/%.o) \
 		$(ENTRY_PARTS:%=$(B)/san/%.o) $(PARTS:%=$(B)/san/%.o) \
 		-lcmocka $(LIBS)
 
+# ---- coverage -------------------------------------------------------------
+
+# Lines and branches of the filter and of image/ that the unit tests and the
+# system tests reach, by a build of its own. Not counted: the filter of the
+# package and of the image, which those build for themselves, and what ends by
+# a signal. Sessions run as other users count too: the files are there for all.
+COVERAGE = $(B)/coverage
+
+coverage:
+	tests/install build unit system lab keystone postfix systemd debian \
+		swiftq image coverage
+	$(MAKE) coverage-run B=$(COVERAGE) HARDEN= CFLAGS='-O0 -g --coverage' \
+		LDFLAGS='-Wl,--wrap=_exit $(COVERAGE)/tests/coverage.o'
+
+coverage-run: $(B)/tests/coverage.o
+	$(MAKE) $(B)/swiftdrop $(B)/swiftdrop-entry unit-programs
+	find $(B) -name '*.gcda' -delete
+	find $(B) -name '*.gcno' | sed 's/gcno$$/gcda/' | \
+		xargs sh -c 'touch "$$@" && chmod 666 "$$@"' sh
+	-tests/run-units $(REPORT)/unit $(UNITS:%=$(B)/%)
+	-$(SUDO) env SWIFTDROP_BINARY=$(abspath $(B)/swiftdrop) \
+		SWIFTDROP_COVERAGE=$(abspath $(B)) $(PYTEST) tests/system
+	gcovr -r . --object-directory $(B) -e tests/ --csv $(B)/coverage.csv $(B)
+	@awk -F, -f tests/coverage.awk $(B)/coverage.csv
+
 # ---- lint -----------------------------------------------------------------
 
 LINT_C = $(sort $(SOURCES) $(wildcard tests/*.c bench/*.c))
@@ -178,5 +203,5 @@ $(STAMP)/man: $(LINT_MAN)
 	@touch $@
 
 .PHONY: check check-deps check-long programs unit-programs san-programs unit \
-	valgrind memory san system lint lint-gcc lint-clang \
+	valgrind memory san system coverage coverage-run lint lint-gcc lint-clang \
 	lint-analyzer lint-cppcheck lint-tidy lint-format lint-headers lint-man
