@@ -36,7 +36,7 @@ object_name(struct buf *name, const struct timespec *when, int64_t size)
 
 	/* Below 256 octets it comes whole or not at all, getrandom(2). */
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random)) {
-		name->error = errno;
+		buf_fail(name, errno);
 		return;
 	}
 	(void)gethostname(host, sizeof(host) - 1);
@@ -111,6 +111,7 @@ add_text(struct metadata *m, const char *name, const char *text)
 	BUF(value, 3 * SMTP_LINE_MAX);
 
 	buf_encode(&value, text, strlen(text), "%", "%%%02X");
+	buf_fail(m->lines, value.error);
 	add_header(m, name, buf_text(&value));
 }
 
@@ -132,6 +133,7 @@ series_add(struct series *s, const char *separator, const struct buf *item)
 {
 	size_t len;
 
+	buf_fail(s->m->lines, item->error);
 	if (item->len > OBJECT_VALUE_MAX)
 		return false;
 	len = s->value->len + strlen(separator) + item->len;
@@ -149,6 +151,7 @@ series_add(struct series *s, const char *separator, const struct buf *item)
 		return false;
 	buf_adds(s->value, separator);
 	buf_add(s->value, buf_text(item), item->len);
+	buf_fail(s->m->lines, s->value->error);
 	return true;
 }
 

@@ -457,8 +457,7 @@ sign(const struct account *a, struct http_request *r, const char *path)
 	buf_adds(&r->url, "?temp_url_sig=");
 	digest_hmac(a->temp_url_digest, a->temp_url_key, &text, &r->url);
 	buf_addf(&r->url, "&temp_url_expires=%lld", expires);
-	if (text.error != 0)
-		r->url.error = text.error;
+	buf_fail(&r->url, text.error);
 }
 
 /* A request for the object, or for its container, authenticated. */
@@ -484,8 +483,8 @@ begin(struct swift *s, const struct swift_put *p, struct http_request *r,
 	else
 		http_header(r, "X-Auth-Token: %s",
 		    buf_text(&login_of(s, p)->token));
-	if (path.error != 0)
-		r->url.error = path.error;
+	buf_fail(&r->url, path.error);
+	buf_fail(&r->url, p->name.error);
 }
 
 /* Some front ends put the ETag in quotes. */

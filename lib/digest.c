@@ -112,7 +112,7 @@ digest_hmac(const char *name, const char *key, const struct buf *text,
 	    EVP_Q_mac(own_context(), "HMAC", NULL, name, NULL, key, strlen(key),
 		(const unsigned char *)buf_text(text), text->len, octets,
 		sizeof(octets), &len) == NULL) {
-		hex->error = ENOMEM;
+		buf_fail(hex, ENOMEM);
 		return;
 	}
 	write_hex(octets, len, line);

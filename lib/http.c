@@ -122,7 +122,7 @@ http_header(struct http_request *r, const char *format, ...)
 	}
 	list = curl_slist_append(r->headers, buf_text(&line));
 	if (list == NULL || line.error != 0)
-		r->url.error = line.error != 0 ? line.error : ENOMEM;
+		buf_fail(&r->url, line.error != 0 ? line.error : ENOMEM);
 	if (list != NULL)
 		r->headers = list;
 }

@@ -107,6 +107,23 @@ the_first_failure_is_kept_and_later_pieces_do_nothing(void **state)
 	assert_string_equal(buf_text(&b), "g");
 }
 
+static void
+a_failure_of_a_piece_is_that_of_the_text(void **state)
+{
+	BUF(b, 10);
+
+	(void)state;
+	buf_fail(&b, 0);
+	buf_adds(&b, "a");
+	assert_int_equal(b.error, 0);
+	buf_fail(&b, ENOMEM);
+	buf_fail(&b, EMSGSIZE);
+	buf_fail(&b, 0);
+	buf_adds(&b, "b");
+	assert_int_equal(b.error, ENOMEM);
+	assert_string_equal(buf_text(&b), "a");
+}
+
 /* Here a character that the locale does not have. */
 static void
 text_that_printf_cannot_make_is_a_failure(void **state)
@@ -196,6 +213,7 @@ main(void)
 		cmocka_unit_test(limit_is_reached_and_never_passed),
 		cmocka_unit_test(
 		    the_first_failure_is_kept_and_later_pieces_do_nothing),
+		cmocka_unit_test(a_failure_of_a_piece_is_that_of_the_text),
 		cmocka_unit_test(text_that_printf_cannot_make_is_a_failure),
 		cmocka_unit_test(growth_keeps_the_contents),
 		cmocka_unit_test(cut_takes_from_the_end),

@@ -13,6 +13,8 @@
 #include "unit.h"
 
 #include "config.h"
+#include "message.h"
+#include "object.h"
 #include "smtp.h"
 
 #include "banned.h"
@@ -260,6 +262,101 @@ a_command_is_taken_whole_or_deferred(void **state)
 	assert_true(deferred > 20);
 }
 
+/* A name that is cut, or an envelope with half an address, would be a lie. */
+static void
+an_object_is_described_whole_or_not_at_all(void **state)
+{
+	static const char content[] = "Received: x\r\nA: b\r\n";
+	static const struct timespec when = { 1, 2000 };
+	static char hostname[] = "h";
+	const struct smtp_config config = { .hostname = hostname,
+		.message_size_limit = 1000,
+		.recipient_limit = 10 };
+	char got_hex[DIGEST_SHA256_HEX], hex[DIGEST_SHA256_HEX],
+	    want_hex[DIGEST_SHA256_HEX];
+	struct message m;
+	struct smtp s;
+	struct envelope e;
+	BUF(want, 8192);
+	unsigned int n;
+	size_t len;
+
+	(void)state;
+	smtp_init(&s, &config, true, settle, NULL);
+	assert_true(command(&s, "EHLO c", 250));
+	assert_true(command(&s, "XFORWARD NAME=n ADDR=192.0.2.1 HELO=x", 250));
+	assert_true(command(&s, "MAIL FROM:<sender@example.org>", 250));
+	assert_true(command(&s, "RCPT TO:<\"r r\"@example.net>", 250));
+	assert_true(command(&s, "RCPT TO:<q@example.net>", 250));
+	e.transaction = &s.transaction;
+	e.n = 2;
+	e.recipients =
+	    (const struct recipient *[]){ s.transaction.recipients[0],
+		    s.transaction.recipients[1] };
+	message_open(&m, "/tmp", 1000);
+	message_add(&m, content, strlen(content));
+	assert_int_equal(message_finish(&m), 0);
+	assert_int_equal(message_content_hex(&m, hex), 0);
+	assert_int_equal(object_fingerprint(&e, hex, want_hex), 0);
+	object_metadata(&want, &e, m.sha256_hex, want_hex);
+	assert_int_equal(want.error, 0);
+	for (n = 1;; n++) {
+		BUF(name, OBJECT_NAME_MAX);
+		BUF(got, 8192);
+
+		left = n;
+		object_name(&name, &when, 241);
+		if (name.error == 0) {
+			len = name.len;
+			assert_memory_equal(name.data, "1.M000002P", 10);
+			assert_string_equal(name.data + len - 6, ",S=241");
+		}
+		if (object_fingerprint(&e, hex, got_hex) == 0)
+			assert_string_equal(got_hex, want_hex);
+		object_metadata(&got, &e, m.sha256_hex, want_hex);
+		if (got.error == 0)
+			unit_text("metadata", buf_text(&got), buf_text(&want));
+		if (message_content_hex(&m, got_hex) == 0)
+			assert_string_equal(got_hex, hex);
+		if (left != 0)
+			break;
+	}
+	left = 0;
+	message_close(&m);
+	smtp_free(&s);
+	assert_true(n > 10);
+}
+
+static void
+a_message_is_kept_whole_or_at_fault(void **state)
+{
+	static const char text[] = "abc";
+	struct message m;
+	unsigned int n;
+	char got[4];
+
+	(void)state;
+	for (n = 1;; n++) {
+		left = n;
+		message_open(&m, "/tmp", 1000);
+		message_add(&m, text, 2);
+		message_add(&m, text + 2, 1);
+		if (message_finish(&m) == 0) {
+			assert_int_equal(message_read(&m, 0, got, 4), 3);
+			assert_memory_equal(got, text, 3);
+			assert_string_equal(m.md5_hex,
+			    "900150983cd24fb0d6963f7d28e17f72");
+		} else {
+			assert_int_equal(m.fault, ENOMEM);
+		}
+		message_close(&m);
+		if (left != 0)
+			break;
+	}
+	left = 0;
+	assert_true(n > 1);
+}
+
 int
 main(void)
 {
@@ -267,6 +364,8 @@ main(void)
 		cmocka_unit_test(a_configuration_is_read_whole_or_refused),
 		cmocka_unit_test(no_secret_is_left_behind),
 		cmocka_unit_test(a_command_is_taken_whole_or_deferred),
+		cmocka_unit_test(an_object_is_described_whole_or_not_at_all),
+		cmocka_unit_test(a_message_is_kept_whole_or_at_fault),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
