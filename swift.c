@@ -202,14 +202,20 @@ judge(struct swift_put *p)
 	return settle(p, SWIFT_TEMPORARY);
 }
 
+static void
+cut_slashes(struct buf *url)
+{
+	while (url->len > 0 && url->data[url->len - 1] == '/')
+		buf_cut(url, url->len - 1);
+}
+
 /* Keeps a token and where it leads, if both can be used. */
 static enum verdict
 take_login(struct swift *s, struct swift_put *p, const char *token,
     const char *storage_url)
 {
+	struct login *known = login_of(s, p);
 	const struct account *a = p->account;
-	struct login *login;
-	size_t len;
 
 	if (*token == '\0') {
 		buf_adds(&p->reason, " without a token");
@@ -232,16 +238,14 @@ take_login(struct swift *s, struct swift_put *p, const char *token,
 		    ", but the storage URL is not https as authurl is");
 		return settle(p, SWIFT_MISCONFIGURED);
 	}
-	for (len = strlen(storage_url); storage_url[len - 1] == '/'; len--)
-		;
-	login = login_of(s, p);
-	buf_reset(&login->token);
-	buf_reset(&login->storage_url);
-	buf_add(&login->storage_url, storage_url, len);
-	buf_adds(&login->token, token);
-	if (login->token.error == 0 && login->storage_url.error == 0)
+	buf_reset(&known->token);
+	buf_reset(&known->storage_url);
+	buf_adds(&known->storage_url, storage_url);
+	cut_slashes(&known->storage_url);
+	buf_adds(&known->token, token);
+	if (known->token.error == 0 && known->storage_url.error == 0)
 		return settle(p, SWIFT_STORED);
-	buf_reset(&login->token);
+	buf_reset(&known->token);
 	buf_adds(&p->reason, ", too long for us");
 	return settle(p, SWIFT_TEMPORARY);
 }
@@ -387,10 +391,9 @@ login_v3(struct swift *s, struct swift_put *p)
 	if (body == NULL)
 		return fail(p, SWIFT_TEMPORARY, strerror(ENOMEM));
 	http_request_init(&r, &a->http, "POST");
-	for (len = strlen(a->authurl); a->authurl[len - 1] == '/'; len--)
-		;
-	buf_add(&r.url, a->authurl, len);
-	if (strncmp(a->authurl + len - 3, "/v3", 3) != 0)
+	buf_adds(&r.url, a->authurl);
+	cut_slashes(&r.url);
+	if (r.url.len < 3 || strcmp(r.url.data + r.url.len - 3, "/v3") != 0)
 		buf_adds(&r.url, "/v3");
 	buf_adds(&r.url, "/auth/tokens");
 	http_header(&r, "Content-Type: application/json");
@@ -451,8 +454,7 @@ sign(const struct account *a, struct http_request *r, const char *path)
 	host = strstr(a->storage_url, "://") + 3;
 	buf_addf(&text, "%s\n%lld\n%s", r->method, expires,
 	    host + strcspn(host, "/"));
-	while (text.len > 0 && text.data[text.len - 1] == '/')
-		buf_cut(&text, text.len - 1);
+	cut_slashes(&text);
 	buf_adds(&text, path);
 	buf_adds(&r->url, "?temp_url_sig=");
 	digest_hmac(a->temp_url_digest, a->temp_url_key, &text, &r->url);
@@ -475,8 +477,7 @@ begin(struct swift *s, const struct swift_put *p, struct http_request *r,
 	buf_adds(&r->url, a->auth_version == AUTH_TEMPURL
 			      ? a->storage_url
 			      : buf_text(&login_of(s, p)->storage_url));
-	while (r->url.len > 0 && r->url.data[r->url.len - 1] == '/')
-		buf_cut(&r->url, r->url.len - 1);
+	cut_slashes(&r->url);
 	buf_encode(&r->url, buf_text(&path), path.len, PATH_ESCAPED, "%%%02X");
 	if (a->auth_version == AUTH_TEMPURL)
 		sign(a, r, buf_text(&path));

@@ -12,10 +12,12 @@
 
 #include "unit.h"
 
+#include "clock.h"
 #include "config.h"
 #include "message.h"
 #include "object.h"
 #include "smtp.h"
+#include "swift.h"
 
 #include "banned.h"
 
@@ -357,6 +359,57 @@ a_message_is_kept_whole_or_at_fault(void **state)
 	assert_true(n > 1);
 }
 
+/* Port 1 answers nobody, so that every way ends in a failure that may pass. */
+static void
+a_store_without_memory_is_a_failure_that_may_pass(void **state)
+{
+	char variables[][64] = { "SWIFTDROP_A_AUTHURL=http://127.0.0.1:1/v3",
+		"SWIFTDROP_A_AUTH_VERSION=3",
+		"SWIFTDROP_A_OS_OPTIONS_PROJECT_NAME=p",
+		"SWIFTDROP_B_AUTHURL=http://127.0.0.1:1/v1",
+		"SWIFTDROP_C_STORAGE_URL=http://127.0.0.1:1/v1/C",
+		"SWIFTDROP_C_TEMP_URL_KEY=k", "SWIFTDROP_DEFAULT_RETRIES=0" };
+	char *environment[COUNT(variables) + 1] = { NULL };
+	BUF(faults, 4096);
+	struct swift_put p;
+	struct config c;
+	struct message m;
+	struct swift *s;
+	unsigned int n;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(variables); i++)
+		environment[i] = variables[i];
+	(void)config_load(&c, path, environment, &faults);
+	unit_text("faults", buf_text(&faults), "");
+	message_open(&m, "/tmp", 1000);
+	message_add(&m, "a", 1);
+	assert_int_equal(message_finish(&m), 0);
+	for (i = 0; i < 3; i++) {
+		for (n = 1;; n++) {
+			left = n;
+			s = swift_open(&c);
+			swift_put_init(&p, &c.accounts[i]);
+			p.message = &m;
+			p.metadata = "X-Object-Meta-Envelope-Count: 1\n";
+			p.deadline_ms = clock_ms() + 5000;
+			buf_adds(&p.name, "name");
+			if (s != NULL)
+				assert_int_equal(swift_store(s, &p),
+				    SWIFT_TEMPORARY);
+			swift_put_free(&p);
+			swift_close(s);
+			if (left != 0)
+				break;
+		}
+		left = 0;
+		assert_true(n > 5);
+	}
+	message_close(&m);
+	config_free(&c);
+}
+
 int
 main(void)
 {
@@ -366,6 +419,8 @@ main(void)
 		cmocka_unit_test(a_command_is_taken_whole_or_deferred),
 		cmocka_unit_test(an_object_is_described_whole_or_not_at_all),
 		cmocka_unit_test(a_message_is_kept_whole_or_at_fault),
+		cmocka_unit_test(
+		    a_store_without_memory_is_a_failure_that_may_pass),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
