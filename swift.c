@@ -375,16 +375,33 @@ find_endpoint(const struct account *a, const json_t *catalog)
 	return NULL;
 }
 
+/* A token without a scope has no catalog; what is not JSON may pass. */
+static enum verdict
+take_token(struct swift *s, struct swift_put *p, const json_t *token)
+{
+	const json_t *catalog;
+	const char *url;
+
+	catalog = json_object_get(token, "catalog");
+	if (p->account->object_storage_url == NULL &&
+	    (!json_is_object(token) ||
+		(catalog != NULL && !json_is_array(catalog)))) {
+		buf_adds(&p->reason, ", but not with the JSON of a token");
+		return settle(p, SWIFT_TEMPORARY);
+	}
+	url = find_endpoint(p->account, catalog);
+	return take_login(s, p, http_answer(s->http, "X-Subject-Token"),
+	    url == NULL ? "" : url);
+}
+
 /* docs.openstack.org/api-ref/identity/v3, "Authentication and tokens" */
 static enum verdict
 login_v3(struct swift *s, struct swift_put *p)
 {
 	const struct account *a = p->account;
 	struct http_request r;
-	const char *url;
 	enum verdict verdict;
 	json_t *root;
-	size_t len;
 	char *body;
 
 	body = v3_request(a);
@@ -401,11 +418,7 @@ login_v3(struct swift *s, struct swift_put *p)
 	r.text = body;
 	if (perform(s, p, &r) && (p->status == 200 || p->status == 201)) {
 		root = json_loadb(buf_text(&r.answer), r.answer.len, 0, NULL);
-		url = find_endpoint(a,
-		    json_object_get(json_object_get(root, "token"), "catalog"));
-		verdict =
-		    take_login(s, p, http_answer(s->http, "X-Subject-Token"),
-			url == NULL ? "" : url);
+		verdict = take_token(s, p, json_object_get(root, "token"));
 		json_decref(root);
 	} else {
 		verdict = judge(p);
