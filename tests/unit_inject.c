@@ -67,23 +67,30 @@ ends_in(const struct buf *heard, const char *end)
 	       memcmp(heard->data + heard->len - len, end, len) == 0;
 }
 
-/* The server's process: an answer to each command, then hangs up. */
+/*
+ * The server's process: an answer to each command, "" for silence, then hangs
+ * up.
+ */
 static void
 serve(int listener, int report, const char *const *answers)
 {
 	struct buf heard = { .max = 100000 };
 	const char *end;
+	size_t before;
 	char octet;
 	int fd;
 
 	fd = accept(listener, NULL, NULL);
 	end = NULL;
+	before = 0;
 	for (; *answers != NULL; answers++) {
-		while (end != NULL && !ends_in(&heard, end)) {
+		while (end != NULL &&
+		       (heard.len == before || !ends_in(&heard, end))) {
 			if (read(fd, &octet, 1) != 1)
 				goto out;
 			buf_addc(&heard, octet);
 		}
+		before = heard.len;
 		if (write(fd, *answers, strlen(*answers)) == -1)
 			break;
 		end = strncmp(*answers, "354", 3) == 0 ? "\r\n.\r\n" : "\r\n";
@@ -240,8 +247,14 @@ answers_decide_what_becomes_of_a_mail(void **state)
 		{ "dot refused",
 		    { HELLO, OK, OK, GO_ON, "552 5.3.4 big\r\n", NULL },
 		    "commit refused 552 5.3.4 big", NULL },
-		{ "answer to the dot lost", { HELLO, OK, OK, GO_ON, NULL },
+		{ "answer to the dot lost", { HELLO, OK, OK, GO_ON, "", NULL },
 		    "commit in doubt", ENVELOPE "DATA\r\na\r\n.\r\n" },
+		{ "answer before the dot", { HELLO, OK, OK, GO_ON OK, NULL },
+		    "commit failed", NULL },
+		{ "answer before DATA", { HELLO, OK, OK OK, GO_ON, NULL },
+		    "content failed", NULL },
+		{ "answer before RCPT", { HELLO, OK OK, NULL },
+		    "recipient failed", NULL },
 		{ "354 to the dot", { HELLO, OK, OK, GO_ON, GO_ON, NULL },
 		    "commit in doubt", NULL },
 		{ "not SMTP to the dot",

@@ -292,9 +292,8 @@ an_object_is_described_whole_or_not_at_all(void **state)
 	assert_true(command(&s, "RCPT TO:<q@example.net>", 250));
 	e.transaction = &s.transaction;
 	e.n = 2;
-	e.recipients =
-	    (const struct recipient *[]){ s.transaction.recipients[0],
-		    s.transaction.recipients[1] };
+	e.recipients = (struct recipient *[]){ s.transaction.recipients[0],
+		s.transaction.recipients[1] };
 	message_open(&m, "/tmp", 1000);
 	message_add(&m, content, strlen(content));
 	assert_int_equal(message_finish(&m), 0);
