@@ -135,3 +135,28 @@ def test_a_mail_of_50_mib_takes_at_most_4_mib_more_memory(bench, container):
     sizes = sorted(int(container.head(name)["content-length"])
                    for name in container.names())
     assert sizes == [1 << 10, 50 << 20]
+
+
+def instructions(bench, store, recipients):
+    """Those of a session that greets and settles two recipients."""
+    names = ", ".join(f"user{number * 7919 % recipients}@example.com"
+                      for number in range(recipients))
+    session = bench.session(
+        bench.config(SMTP={"log": "none"}, a=store.account(recipients=names)),
+        prefix=("valgrind", "--tool=callgrind", "--callgrind-out-file="
+                "/dev/null", f"--log-file={bench.folder}/callgrind"))
+    assert session.reply(60).code == 220
+    session.cmd("EHLO x")
+    session.cmd("MAIL FROM:<>")
+    assert session.cmd("RCPT TO:<user0+tag@example.com>").code == 250
+    assert session.cmd("RCPT TO:<nobody@example.com>").code == 450
+    session.quit()
+    return int(re.search(r"Collected : (\d+)", (
+        bench.folder / "callgrind").read_text())[1])
+
+
+def test_a_recipient_costs_as_much_among_many_as_among_few(bench, store):
+    """Sorted and searched: what a list costs grows as the list does."""
+    none, few, many = (instructions(bench, store, count)
+                       for count in (1, 1000, 20000))
+    assert (many - none) / 20000 < 1.5 * (few - none) / 1000
