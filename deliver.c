@@ -128,6 +128,7 @@ refuse(struct delivery *d, enum log_verb verb, const struct reply *r,
 static const struct reply *
 refuse_message(struct delivery *d, bool bare_lf)
 {
+	BUF(reason, LOG_LINE_MAX);
 	const struct reply *r;
 	int fault;
 
@@ -157,7 +158,11 @@ refuse_message(struct delivery *d, bool bare_lf)
 		r = &reply_write_error;
 		break;
 	}
-	return refuse(d, LOG_DEFERRED, r, strerror(fault));
+	if (fault != ENOMEM)
+		buf_addf(&reason,
+		    "spool_directory %s: ", d->config->smtp.spool_directory);
+	buf_adds(&reason, strerror(fault));
+	return refuse(d, LOG_DEFERRED, r, buf_text(&reason));
 }
 
 /* The place of an account, which may be that of another one before it. */

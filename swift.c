@@ -156,6 +156,41 @@ fail(struct swift_put *p, enum swift_outcome outcome, const char *reason)
 	return settle(p, outcome);
 }
 
+/* Which host a request went to, without the user part of its URL. */
+static void
+add_host(struct buf *out, const char *url)
+{
+	const char *at, *host;
+	size_t len;
+
+	host = strstr(url, "://");
+	host = host == NULL ? url : host + 3;
+	len = strcspn(host, "/?");
+	at = memrchr(host, '@', len);
+	buf_addf(out, "%.*s", (int)(len - (at == NULL ? 0 : at + 1 - host)),
+	    at == NULL ? host : at + 1);
+}
+
+/* What an answer says to people: a line of text, or Keystone's message. */
+static void
+add_answer(const struct http_request *r, struct buf *out)
+{
+	const char *text;
+	json_t *root;
+
+	root = json_loadb(buf_text(&r->answer), r->answer.len, 0, NULL);
+	text = json_string_value(
+	    json_object_get(json_object_get(root, "error"), "message"));
+	if (text == NULL)
+		text = buf_text(&r->answer);
+	/* Not a page. */
+	if (r->status >= 300 && *text != '\0' && *text != '<') {
+		buf_adds(out, ": ");
+		log_escape(out, text, strcspn(text, "\r\n"), 100);
+	}
+	json_decref(root);
+}
+
 /* Makes a request and notes in *p what came of it; whether it was answered. */
 static bool
 perform(struct swift *s, struct swift_put *p, struct http_request *r)
@@ -168,11 +203,13 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r)
 	p->retry_after_ms = r->retry_after_ms;
 	buf_reset(&p->reason);
 	buf_reset(&p->trans);
+	add_host(&p->reason, buf_text(&r->url));
 	if (p->fault != HTTP_ANSWERED) {
-		buf_adds(&p->reason, buf_text(&r->reason));
+		buf_addf(&p->reason, ": %s", buf_text(&r->reason));
 		return false;
 	}
-	buf_addf(&p->reason, "answered %ld", r->status);
+	buf_addf(&p->reason, " answered %ld", r->status);
+	add_answer(r, &p->reason);
 	trans = http_answer(s->http, "X-Trans-Id");
 	if (*trans == '\0')
 		trans = http_answer(s->http, "X-Openstack-Request-Id");
@@ -209,6 +246,35 @@ cut_slashes(struct buf *url)
 		buf_cut(url, url->len - 1);
 }
 
+/* What a status for the container, or a new object in it, asks to be done. */
+static void
+add_hint(struct swift_put *p)
+{
+	if (p->status == 404)
+		buf_addf(&p->reason, "; container %s does not exist",
+		    p->account->container);
+	if (p->status == 413 && p->trans.len == 0)
+		buf_adds(&p->reason,
+		    "; that is the limit of a server in front of Swift "
+		    "(nginx: client_max_body_size)");
+}
+
+/* Says which endpoint the catalog does not have. */
+static void
+add_endpoint(const struct account *a, struct buf *out)
+{
+	const char *project;
+
+	project = config_project_name(a) != NULL ? config_project_name(a)
+						 : config_project_id(a);
+	buf_addf(out,
+	    "; the catalog of project %s has no endpoint of type %s and "
+	    "interface %s in region %s",
+	    project == NULL ? "(the user's own)" : project, a->service_type,
+	    a->endpoint_type,
+	    a->region_name == NULL ? "(any)" : a->region_name);
+}
+
 /* Keeps a token and where it leads, if both can be used. */
 static enum verdict
 take_login(struct swift *s, struct swift_put *p, const char *token,
@@ -226,10 +292,10 @@ take_login(struct swift *s, struct swift_put *p, const char *token,
 		storage_url = a->object_storage_url;
 	if (!text_begins(storage_url, "http://") &&
 	    !text_begins(storage_url, "https://")) {
-		buf_adds(&p->reason,
-		    a->auth_version == AUTH_V1
-			? ", without a storage URL"
-			: ", the catalog has no matching endpoint");
+		if (a->auth_version == AUTH_V1)
+			buf_adds(&p->reason, ", without a storage URL");
+		else
+			add_endpoint(a, &p->reason);
 		return settle(p, SWIFT_MISCONFIGURED);
 	}
 	if (text_begins(a->authurl, "https:") &&
@@ -387,7 +453,8 @@ take_token(struct swift *s, struct swift_put *p, const json_t *token)
 	    (!json_is_object(token) ||
 		(catalog != NULL && !json_is_array(catalog)))) {
 		buf_adds(&p->reason, ", but not with the JSON of a token");
-		return settle(p, SWIFT_TEMPORARY);
+		p->outcome = SWIFT_TEMPORARY;
+		return VERDICT_RETRY;
 	}
 	url = find_endpoint(p->account, catalog);
 	return take_login(s, p, http_answer(s->http, "X-Subject-Token"),
@@ -440,6 +507,11 @@ login(struct swift *s, struct swift_put *p)
 		return settle(p, SWIFT_STORED);
 	started_ms = clock_ms();
 	verdict = a->auth_version == AUTH_V1 ? login_v1(s, p) : login_v3(s, p);
+	if (p->status == 401 || p->status == 403)
+		buf_addf(&p->reason, "; user %s is refused",
+		    config_has_credential(a) ? a->application_credential_id
+		    : a->user_id != NULL     ? a->user_id
+					     : a->user);
 	p->auth_ms += clock_ms() - started_ms;
 	return verdict;
 }
@@ -527,6 +599,8 @@ swift_head(struct swift *s, struct swift_put *p, bool container)
 		(void)settle(p, SWIFT_STORED);
 	else
 		(void)judge(p);
+	if (container)
+		add_hint(p);
 	http_request_free(&r);
 	return p->outcome;
 }
@@ -612,6 +686,7 @@ try_store(struct swift *s, struct swift_put *p, bool plain)
 	(void)perform(s, p, &r);
 	p->put_ms += clock_ms() - started_ms;
 	http_request_free(&r);
+	add_hint(p);
 	switch (p->status) {
 	case 201:
 		return judge_stored(s, p);

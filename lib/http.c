@@ -461,8 +461,10 @@ http_answer(const struct http *h, const char *name)
 {
 	struct curl_header *header;
 
+	/* libcurl 7.88 takes the CR behind an empty value for the value. */
 	return curl_easy_header(h->curl, name, 0, CURLH_HEADER, -1, &header) ==
-		       CURLHE_OK
+			   CURLHE_OK &&
+		       *header->value != '\r'
 		   ? header->value
 		   : "";
 }
