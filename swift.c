@@ -573,20 +573,17 @@ begin(struct swift *s, const struct swift_put *p, struct http_request *r,
 	buf_fail(&r->url, p->name.error);
 }
 
-/* Some front ends put the ETag in quotes. */
+/* As front ends change it: in quotes, W/ for weak, -gzip for compressed. */
 static bool
 is_our_etag(const struct swift *s, const struct swift_put *p)
 {
 	const char *etag;
-	size_t len;
 
 	etag = http_answer(s->http, "ETag");
-	len = strlen(etag);
-	if (len >= 2 && etag[0] == '"' && etag[len - 1] == '"') {
-		etag++;
-		len -= 2;
-	}
-	return text_is(etag, len, p->message->md5_hex);
+	etag += text_begins(etag, "W/") ? 2 : 0;
+	etag += *etag == '"' ? 1 : 0;
+	return text_begins(etag, p->message->md5_hex) &&
+	       strcspn(etag + strlen(p->message->md5_hex), "\"-") == 0;
 }
 
 enum swift_outcome
@@ -605,16 +602,21 @@ swift_head(struct swift *s, struct swift_put *p, bool container)
 	return p->outcome;
 }
 
+/* The length counts where it is the content's own. */
 bool
 swift_is_ours(const struct swift *s, const struct swift_put *p)
 {
 	const char *length;
 	char *end;
 
+	if (p->status != 200 || !is_our_etag(s, p))
+		return false;
+	if (*http_answer(s->http, "Transfer-Encoding") != '\0' ||
+	    *http_answer(s->http, "Content-Encoding") != '\0')
+		return true;
 	length = http_answer(s->http, "Content-Length");
-	return p->status == 200 && *length != '\0' &&
-	       strtoll(length, &end, 10) == p->message->size && *end == '\0' &&
-	       is_our_etag(s, p);
+	return *length != '\0' &&
+	       strtoll(length, &end, 10) == p->message->size && *end == '\0';
 }
 
 /* An earlier try of ours may have arrived although its answer was lost. */

@@ -1038,6 +1038,50 @@ def test_201_with_a_quoted_etag(bench, store):
     session.quit()
 
 
+CHANGED = ('W/"{}"', "W/{}", '"{}-gzip"', 'W/"{}-gzip"', "{}--gzip",
+           '"{}-br"')
+
+
+@pytest.mark.parametrize("form", CHANGED)
+def test_201_with_an_etag_that_a_front_end_changed(form, bench, store):
+    store.once("PUT", answer(201, Etag=form.format(OURS)))
+    session = bench.accept(archive=store.account())
+    name_of(session.deliver(MESSAGE))
+    session.quit()
+
+
+@pytest.mark.parametrize("etag", (f'W/"{FOREIGN}"', f'"{FOREIGN}-gzip"',
+                                  OURS[:-1], OURS + "0", f'"{OURS}x"', 'W/"',
+                                  f"x{OURS}", f'"{OURS} "'))
+def test_201_with_an_etag_that_only_looks_like_ours(etag, bench, store):
+    store.once("PUT", answer(201, Etag=etag))
+    session = bench.accept(archive=store.account())
+    assert str(session.deliver(MESSAGE)) == DEFERRED
+    session.quit()
+
+
+ENCODED = {
+    "chunked": {"Etag": OURS, "Transfer_Encoding": "chunked"},
+    "weak": {"Etag": f'W/"{OURS}"', "Transfer_Encoding": "chunked",
+             "Content_Encoding": "gzip"},
+    "compressed": {"Etag": f'"{OURS}-gzip"', "Content_Encoding": "gzip",
+                   "Content_Length": 23},
+}
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+def test_412_and_a_head_by_a_front_end_that_compresses(kind, bench, store):
+    """It knows no length, or another one than that of the object."""
+    store.once("PUT", lost)
+    store.once("HEAD", lambda exchange: exchange.send(
+        raw(200, **ENCODED[kind])))
+    session = bench.accept(archive=store.account(retries="1"))
+    name = name_of(session.deliver(MESSAGE))
+    assert store.only == ("cur/" + name, MESSAGE)
+    assert len(store.of("PUT")) == 2
+    session.quit()
+
+
 def test_201_with_headers_in_lower_case(bench, store):
     etag = hashlib.md5(MESSAGE).hexdigest()
     store.once("AUTH", lambda exchange: (
