@@ -11,9 +11,12 @@ VERSION = 0.1.0
 
 prefix = /usr
 exec_prefix = $(prefix)
+bindir = $(exec_prefix)/bin
 sbindir = $(exec_prefix)/sbin
 datarootdir = $(prefix)/share
+datadir = $(datarootdir)
 mandir = $(datarootdir)/man
+man1dir = $(mandir)/man1
 man5dir = $(mandir)/man5
 man8dir = $(mandir)/man8
 docdir = $(datarootdir)/doc/swiftdrop
@@ -152,6 +155,10 @@ $(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o)
 UNIT_FILES = swiftdrop.socket swiftdrop@.service swiftdrop-check.service \
 	swiftdrop-check.timer
 
+# swiftq's modules are of use for swiftq alone: none of them is where every
+# Python program would find it.
+SWIFTQ = $(wildcard swiftq/*.py)
+
 # $(call install_unit,FILE,FOLDER): with the path of the program. The empty
 # line ends the recipe's.
 define install_unit
@@ -166,6 +173,13 @@ install: all
 	$(INSTALL) -m 755 swiftdrop $(DESTDIR)$(sbindir)/swiftdrop
 	$(INSTALL) -m 644 doc/swiftdrop.8 $(DESTDIR)$(man8dir)/swiftdrop.8
 	$(INSTALL) -m 644 doc/swiftdrop.ini.5 $(DESTDIR)$(man5dir)/swiftdrop.ini.5
+	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(man1dir) \
+		$(DESTDIR)$(datadir)/swiftdrop/swiftq
+	$(INSTALL) -m 644 $(SWIFTQ) $(DESTDIR)$(datadir)/swiftdrop/swiftq
+	sed 's,@datadir@,$(datadir),' swiftq/swiftq.in \
+		> $(DESTDIR)$(bindir)/swiftq
+	chmod 755 $(DESTDIR)$(bindir)/swiftq
+	$(INSTALL) -m 644 doc/swiftq.1 $(DESTDIR)$(man1dir)/swiftq.1
 	$(INSTALL) -m 644 README.md NEWS doc/swiftdrop.ini.example \
 		$(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(docdir)/postfix
@@ -181,13 +195,14 @@ install: all
 		$(DESTDIR)$(docdir)/units
 
 uninstall:
-	rm -f $(DESTDIR)$(sbindir)/swiftdrop \
+	rm -f $(DESTDIR)$(sbindir)/swiftdrop $(DESTDIR)$(bindir)/swiftq \
+		$(DESTDIR)$(man1dir)/swiftq.1 \
 		$(DESTDIR)$(man8dir)/swiftdrop.8 \
 		$(DESTDIR)$(man5dir)/swiftdrop.ini.5 \
 		$(UNIT_FILES:%=$(DESTDIR)$(unitdir)/%) \
 		$(DESTDIR)$(catalogdir)/swiftdrop.catalog \
 		$(DESTDIR)$(sysusersdir)/swiftdrop.conf
-	rm -rf $(DESTDIR)$(docdir)
+	rm -rf $(DESTDIR)$(docdir) $(DESTDIR)$(datadir)/swiftdrop
 
 dist:
 	git archive --prefix=swiftdrop-$(VERSION)/ HEAD | gzip -9n \

@@ -143,7 +143,7 @@ STAMP = $(B)/lint
 LINT_RULES = Makefile tests/tests.mk
 
 lint: lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
-	lint-headers lint-man
+	lint-headers lint-man lint-python
 
 lint-gcc: $(LINT_C:%=$(STAMP)/%.gcc)
 lint-clang: $(LINT_C:%=$(STAMP)/%.clang)
@@ -153,6 +153,8 @@ lint-cppcheck: $(STAMP)/cppcheck
 lint-format: $(STAMP)/format
 lint-headers: $(HEADERS:%=$(STAMP)/%.alone)
 lint-man: $(STAMP)/man
+lint-python:
+	@$(PYTHON) -m pyflakes swiftq examples demo/demo tests
 
 $(STAMP)/%.gcc: % $(LINT_RULES)
 	@mkdir -p $(@D)
@@ -204,4 +206,5 @@ $(STAMP)/man: $(LINT_MAN)
 
 .PHONY: check check-deps check-long programs unit-programs san-programs unit \
 	valgrind memory san system coverage coverage-run lint lint-gcc lint-clang \
-	lint-analyzer lint-cppcheck lint-tidy lint-format lint-headers lint-man
+	lint-analyzer lint-cppcheck lint-tidy lint-format lint-headers lint-man \
+	lint-python

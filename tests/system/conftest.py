@@ -252,3 +252,21 @@ def ini(tmp_path):
         path.chmod(0o600)
         return str(path)
     return write
+
+
+@pytest.fixture
+def box(container, ini, tmp_path):
+    """A container with mail in it, and swiftq to work on it."""
+    from swiftq_box import Box      # loads swiftclient
+    box = Box(container, ini, tmp_path)
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    from swiftq_box import RedisServer
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()

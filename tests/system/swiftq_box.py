@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container with mail in it, and examples/swiftq.py to work on it."""
+"""A container with mail in it, and swiftq to work on it."""
 
 import collections
 import hashlib
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -14,30 +13,35 @@ import tempfile
 import time
 import urllib.parse
 
-SWIFTQ = str(pathlib.Path(__file__).resolve().parents[2]
-             / "examples" / "swiftq.py")
+import redis
+
+import lab
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TREE))
+
+from swiftq import faults, store  # noqa: E402
+from swiftq.__main__ import main  # noqa: E402
+
+COMMAND = ("/usr/bin/python3", "-m", "swiftq")      # in TREE
 FOLDERS = ("cur", "processing", "retry", "failed", "done")
-
-
-def _module():
-    spec = importlib.util.spec_from_file_location("swiftq", SWIFTQ)
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules["swiftq"] = loaded      # where dataclasses look it up
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-swiftq = _module()
+# A shell's command that waits for the file $0, and says so.
+WAIT = 'echo ran >> "$0.ran"; while [ ! -e "$0" ]; do sleep 0.1; done'
 
 
 class Process(multiprocessing.get_context("fork").Process):
     """A swiftq, forked from here: Debian's swiftclient takes 0.6 s of CPU
-    to load, which a hundred tests need not do a hundred times."""
+    to load, which a hundred tests need not do a hundred times.
 
-    def __init__(self, argv, stdout, stderr, env=None, before=None):
+    It and swiftclient wait a tenth of a second for a server that is away,
+    not one.
+    """
+
+    def __init__(self, argv, stdout, stderr, env=None, before=None,
+                 program=main):
         super().__init__()
         self.argv, self.out, self.err = argv, stdout, stderr
-        self.env, self.before = env, before
+        self.env, self.before, self.program = env, before, program
 
     def run(self):
         os.dup2(self.out.fileno(), 1)
@@ -45,12 +49,15 @@ class Process(multiprocessing.get_context("fork").Process):
         sys.stdout = open(1, "w", closefd=False)
         sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faults.DELAY_MIN_S = 0.1
+        connect = store.connect
+        store.connect = lambda account: impatient(connect(account))
         if self.env is not None:
             os.environ.clear()
             os.environ.update(self.env)
         if self.before:
             self.before()
-        sys.exit(swiftq.main(self.argv))
+        sys.exit(self.program(self.argv))
 
     def wait(self, seconds=120):
         """The exit status; minus the signal's number when it was one."""
@@ -62,18 +69,50 @@ class Process(multiprocessing.get_context("fork").Process):
         os.kill(self.pid, number)
 
 
+def impatient(connection):
+    connection.starting_backoff = 0.1
+    return connection
+
+
+def run(argv, status=0, env=None, program=main):
+    """Runs swiftq to its end; fails unless it exits with STATUS."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = Process(argv, out, err, env, program=program)
+        process.start()
+        try:
+            done = process.wait()
+        finally:
+            process.kill()
+            process.join()
+        out.seek(0)
+        err.seek(0)
+        result = Result(out.read(), err.read().decode())
+    assert done == status, (f"{argv}: exit status {done}, not {status}\n"
+                            f"{result.err}{result.stdout.decode()}")
+    return result
+
+
+Result = collections.namedtuple("Result", "stdout err")
+
+
 class Box:
-    def __init__(self, container, ini, tmp_path, lock=None):
+    def __init__(self, container, ini, tmp_path):
         self.container = container
         self.name = container.name
         self.swift = container.swift
         self.connection = self.swift.connection()
         self.tmp_path = tmp_path
-        self.lock = lock or f"flock:{tmp_path}/locks"
-        self.ini = ini({"box": {"recipients": "a@swift.test",
-                                **container.options()}})
+        self.lock = f"flock:{tmp_path}/locks"
+        self._ini = ini
+        self.ini = self.config()
         self._number = 0
         self._started = []
+
+    def config(self, name="swiftdrop.ini", **options):
+        """Writes a configuration with one account; returns its path."""
+        return self._ini({"box": {"recipients": "a@swift.test",
+                                  **self.container.options(), **options}},
+                         name)
 
     # Mail as swiftdrop stores it.
 
@@ -114,7 +153,12 @@ class Box:
 
     def where(self):
         """Folder -> names, for those folders that have any."""
-        return {f: self.names(f) for f in FOLDERS if self.names(f)}
+        found = {}
+        for name in self.container.names():
+            folder, _, rest = name.partition("/")
+            if folder in FOLDERS:
+                found.setdefault(folder, []).append(rest.rsplit("/", 1)[-1])
+        return {folder: sorted(names) for folder, names in found.items()}
 
     def raw(self, name):
         """An object's headers as Swift sent them."""
@@ -126,21 +170,9 @@ class Box:
     def argv(self, *args, ini=None, lock=None):
         return ["-c", ini or self.ini, "--lock", lock or self.lock, *args]
 
-    def swiftq(self, *args, status=0, ini=None, lock=None, env=None):
-        """Runs swiftq to its end; fails unless it exits with STATUS."""
-        with tempfile.TemporaryFile() as out, \
-                tempfile.TemporaryFile() as err:
-            process = Process(self.argv(*args, ini=ini, lock=lock), out, err,
-                              env)
-            process.start()
-            self._started.append(process)
-            done = process.wait()
-            out.seek(0)
-            err.seek(0)
-            result = Result(out.read(), err.read().decode())
-        assert done == status, (f"{args}: exit status {done}, not {status}\n"
-                                f"{result.err}{result.stdout.decode()}")
-        return result
+    def swiftq(self, *args, ini=None, lock=None, **kwargs):
+        """Runs swiftq to its end, as run() does."""
+        return run(self.argv(*args, ini=ini, lock=lock), **kwargs)
 
     def events(self, *args, **kwargs):
         """Runs swiftq with --json; returns its events, summary last."""
@@ -159,13 +191,38 @@ class Box:
         self._started.append(process)
         return process
 
+    @staticmethod
+    def ran(go):
+        """The file that WAIT writes before it waits for go."""
+        return go.with_name(go.name + ".ran")
+
     def close(self):
         for process in self._started:
             process.kill()
             process.join()
 
 
-Result = collections.namedtuple("Result", "stdout err")
+class RedisServer:
+    """A Redis that keeps nothing: after stop() and start() it is empty."""
+
+    def __init__(self, folder):
+        self.port = lab.process.free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.client = redis.Redis.from_url(self.url)
+        self._argv = ["redis-server", "--bind", "127.0.0.1",
+                      "--port", str(self.port), "--dir", str(folder),
+                      "--save", "", "--appendonly", "no"]
+        self._log = f"{folder}/redis.log"
+
+    def start(self):
+        self._process = lab.process.start(self._argv, self._log)
+        lab.process.wait_until(
+            lambda: lab.process.connects(self.port), self._process, "Redis",
+            self._log)
+
+    def stop(self):
+        self._process.kill()
+        self._process.wait()
 
 
 def events_of(process):
@@ -174,11 +231,11 @@ def events_of(process):
         return [json.loads(line) for line in log if line.startswith("{")]
 
 
-def wait_for(condition, what, seconds=60):
+def wait_for(condition, what, seconds=60, every_s=0.05):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not after {seconds} s: {what}"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def quote(address):

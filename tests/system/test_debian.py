@@ -69,7 +69,9 @@ def test_everything_for_an_administrator_is_inside(package):
         if name.startswith("./usr/share/man/") or name.endswith(".md.gz"):
             names.add(name.removesuffix(".gz"))
     assert names >= {
-        "./usr/sbin/swiftdrop",
+        "./usr/sbin/swiftdrop", "./usr/bin/swiftq",
+        "./usr/share/swiftdrop/swiftq/__main__.py",
+        "./usr/share/man/man1/swiftq.1",
         "./usr/share/man/man8/swiftdrop.8",
         "./usr/share/man/man5/swiftdrop.ini.5",
         "./lib/systemd/system/swiftdrop.socket",
@@ -95,3 +97,20 @@ def test_units_name_the_program_where_it_is_installed(tmp_path):
         assert "/usr/local/sbin/swiftdrop" in text, text
         assert "/usr/sbin/" not in text, text
         assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_swiftq_runs_where_it_is_installed(tmp_path):
+    folders = [f"prefix={tmp_path}/usr", *(
+        f"{name}={tmp_path}/usr/{name}"
+        for name in ("unitdir", "catalogdir", "sysusersdir"))]
+    _run("make", "-s", "-C", str(TREE), "install", *folders)
+    (tmp_path / "home").mkdir()
+    shown = _run(f"{tmp_path}/usr/bin/swiftq", "--version",
+                 cwd=tmp_path / "home", env={"PATH": "/usr/bin"})
+    assert shown.startswith("swiftq ")
+    # With what Python compiled at the first start.
+    assert list(tmp_path.rglob("swiftq/__pycache__/store.*")) == []
+    assert list(tmp_path.rglob("swiftq/__pycache__/commands.*")) != []
+    _run("make", "-s", "-C", str(TREE), "uninstall", *folders)
+    left = [path for path in tmp_path.rglob("*") if not path.is_dir()]
+    assert left == []

@@ -7,29 +7,20 @@ import re
 import smtplib
 import subprocess
 
-import pytest
 import requests
+import swiftclient.shell
 
-from swiftq_box import Box, wait_for
+from swiftq_box import Box, run, wait_for
 
 EX_NOPERM = 77
 CONTENT = b"From: x@example.net\r\nSubject: rights\r\n\r\n.dot\r\ntext\r\n"
 
 
-@pytest.fixture
-def box(container, ini, tmp_path):
-    box = Box(container, ini, tmp_path)
-    yield box
-    box.close()
-
-
 def swift(box, *args, user="test:tester", key="testing", status=0):
-    """The swift client, as this user."""
-    done = subprocess.run(
-        ["swift", "-A", box.swift.authurl, "-U", user, "-K", key, *args],
-        capture_output=True, text=True, timeout=60)
-    assert done.returncode == status, f"{args}: {done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
+    """The swift client's command, as this user."""
+    done = run(["swift", "-A", box.swift.authurl, "-U", user, "-K", key,
+                *args], status=status, program=swiftclient.shell.main)
+    return done.stdout.decode() + done.err
 
 
 def filtered(binary, ini, to="a@swift.test"):
