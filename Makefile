@@ -182,6 +182,9 @@ install: all
 	$(INSTALL) -m 644 doc/swiftq.1 $(DESTDIR)$(man1dir)/swiftq.1
 	$(INSTALL) -m 644 README.md NEWS doc/swiftdrop.ini.example \
 		$(DESTDIR)$(docdir)
+	$(INSTALL) -d $(DESTDIR)$(docdir)/examples
+	$(INSTALL) -m 644 examples/README.md $(DESTDIR)$(docdir)/examples
+	$(INSTALL) -m 755 examples/take-mail.py $(DESTDIR)$(docdir)/examples
 	$(INSTALL) -d $(DESTDIR)$(docdir)/postfix
 	$(INSTALL) -m 644 postfix/* $(DESTDIR)$(docdir)/postfix
 	$(INSTALL) -d $(DESTDIR)$(unitdir) $(DESTDIR)$(catalogdir) \

@@ -3,6 +3,7 @@
 
 import collections
 import hashlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -200,6 +201,47 @@ class Box:
         for process in self._started:
             process.kill()
             process.join()
+
+
+def load_take_mail():
+    spec = importlib.util.spec_from_file_location(
+        "take_mail", TREE / "examples" / "take-mail.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TakeMail:
+    """examples/take-mail.py, and the variables that it logs in by."""
+
+    main = staticmethod(load_take_mail().main)
+
+    def __init__(self, box):
+        self.box = box
+        swift = box.swift
+        self.environ = {**os.environ, "ST_AUTH": swift.authurl,
+                        "ST_USER": swift.user, "ST_KEY": swift.key}
+        if swift.keystone:
+            self.environ = {**os.environ, "OS_AUTH_URL": swift.authurl,
+                            "OS_USERNAME": swift.keystone.user,
+                            "OS_PASSWORD": swift.keystone.password,
+                            "OS_PROJECT_NAME": swift.keystone.project}
+
+    def argv(self, *command):
+        return ["--lock", f"{self.box.tmp_path}/lock", self.box.name, "--",
+                *command]
+
+    def run(self, *command, status=0):
+        done = run(self.argv(*command), status, self.environ, self.main)
+        return done.stdout.decode() + done.err
+
+    def start(self, *command):
+        with open(f"{self.box.tmp_path}/take-mail.log", "wb") as log:
+            process = Process(self.argv(*command), log, log, self.environ,
+                              program=self.main)
+            process.start()
+        self.box._started.append(process)
+        return process
 
 
 class RedisServer:

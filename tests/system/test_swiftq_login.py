@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How swiftq logs in: to a Keystone, and through TLS."""
+"""How the readers log in: to a Keystone, and through TLS."""
 
-from swiftq_box import Box
+from swiftq_box import Box, TakeMail
 
 EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 69, 77, 78
 
@@ -24,6 +24,13 @@ def test_swiftq_by_keystone(keystone_container, ini, tmp_path):
                "region.ini")
     assert "not found" in box.swiftq(
         "list", ini=path, status=EX_CONFIG).err
+
+
+def test_take_mail_by_keystone(keystone_container, ini, tmp_path):
+    box = Box(keystone_container, ini, tmp_path)
+    name = box.put()
+    TakeMail(box).run("true")
+    assert box.where() == {"done": [name]}
 
 
 def test_swiftq_by_tls(tls_container, ini, tmp_path):
