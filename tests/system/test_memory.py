@@ -11,7 +11,6 @@ import subprocess
 
 import pytest
 
-import standin
 from helpers import program
 from standin import answer
 
