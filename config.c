@@ -514,7 +514,7 @@ config_variables(char *const *environment)
 	for (i = 0; environment != NULL && environment[i] != NULL; i++)
 		n += strncmp(environment[i], VARIABLE, VARIABLE_LEN) == 0;
 	ours = calloc(n + 1, sizeof(*ours));
-	if (n == 0 || ours == NULL)
+	if (ours == NULL || n == 0)
 		return ours;
 	for (i = 0, n = 0; environment[i] != NULL; i++)
 		if (strncmp(environment[i], VARIABLE, VARIABLE_LEN) == 0 &&

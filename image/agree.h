@@ -1,19 +1,28 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Whether the settings fit each other: what Postfix accepts, swiftdrop must
- * store or Postfix must forward, and the reverse.
+ * Whether the settings fit each other: what Postfix accepts, what the accounts
+ * claim and what is forwarded.
  */
 #ifndef AGREE_H
 #define AGREE_H
 
+#include "buf.h"
 #include "settings.h"
 
 /*
- * Loads the accounts of s->environment into s->config as swiftdrop will, and
- * holds RECIPIENTS, FORWARDS and POSTMASTER against them.  Fills s->domains,
- * s->postmasters and s->smtp.  Faults, warnings and the result are those of
- * settings_load().
+ * Loads the accounts, with the keys of [SMTP] that follow from other settings,
+ * and completes the settings: our domains, and where postmaster@ each of them
+ * goes.  Each fault is a line in *faults, each thing worth a look but no fault
+ * a line in *warnings.
  */
-int agree(struct settings *s, struct buf *faults, struct buf *warnings);
+void agree(struct settings *s, struct buf *faults, struct buf *warnings);
+
+/*
+ * Whether the file at path, which postconf_ini() made, means what was
+ * checked: some values are others when they stand in a file.  Each that is
+ * becomes a line in *faults.
+ */
+void agree_read_back(const struct settings *s, const char *path,
+    struct buf *faults);
 
 #endif

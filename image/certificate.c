@@ -4,10 +4,10 @@
  * together, half written perhaps while it is renewed, and go on without TLS;
  * so it gets copies of pairs that were looked at here.
  */
+#include <sys/stat.h>
+
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -17,99 +17,28 @@
 #include <openssl/x509v3.h>
 
 #include "certificate.h"
-#include "environment.h"
+#include "file.h"
+#include "files.h"
+#include "logs.h"
+#include "paths.h"
 
 #include "banned.h"
 
 enum {
 	PEM_MAX = 256 * 1024, /* octets of a file; a chain is some KiB */
-	LIFE_DAYS = 3650      /* nobody renews a certificate made here */
+	LIFE_DAYS = 3650,     /* nobody renews a certificate made here */
+	WARN_DAYS = 14
 };
 
-static int read_pem(const char *path, struct buf *text, struct buf *reason);
-static int check_pair(const struct certificate *c, const struct buf *cert,
-    const struct buf *key, int *days, struct buf *reason);
-static X509 *parse_cert(const struct buf *text);
-static EVP_PKEY *parse_key(const struct buf *text);
-static int no_passphrase(char *text, int size, int rwflag, void *context);
-static void note(struct certificate *c);
-static X509 *make_cert(const char *hostname, EVP_PKEY *key);
-static int fill_cert(X509 *cert, const char *hostname, EVP_PKEY *key);
-static int add_name(X509 *cert, const char *hostname);
-static int add_pem(const X509 *cert, const EVP_PKEY *key, struct buf *chain);
-static void add_error(struct buf *reason, const char *what);
-
-int
-certificate_load(struct certificate *c, struct buf *chain, int *days,
-    struct buf *reason)
-{
-	struct buf cert, key;
-	int result;
-
-	buf_init(&cert, PEM_MAX);
-	buf_init(&key, PEM_MAX);
-	/* Before they are read: what changes meanwhile is read once more. */
-	note(c);
-	result = read_pem(c->cert_file, &cert, reason);
-	if (result == 0)
-		result = read_pem(c->key_file, &key, reason);
-	if (result == 0)
-		result = check_pair(c, &cert, &key, days, reason);
-	if (result == 0 &&
-	    (buf_add(chain, buf_text(&key), key.len) == -1 ||
-		buf_add_octet(chain, '\n') == -1 ||
-		buf_add(chain, buf_text(&cert), cert.len) == -1)) {
-		(void)buf_add_text(reason, strerror(errno));
-		result = -1;
-	}
-	buf_free(&cert);
-	buf_free(&key);
-	return result;
-}
-
+/* Otherwise OpenSSL asks on the terminal. */
 static int
-read_pem(const char *path, struct buf *text, struct buf *reason)
+no_passphrase(char *text, int size, int rwflag, void *context)
 {
-	if (environment_read_file(path, text) == 0)
-		return 0;
-	(void)buf_addf(reason, "%s: %s", path, strerror(errno));
+	(void)text;
+	(void)size;
+	(void)rwflag;
+	(void)context;
 	return -1;
-}
-
-static int
-check_pair(const struct certificate *c, const struct buf *cert,
-    const struct buf *key, int *days, struct buf *reason)
-{
-	EVP_PKEY *private_key;
-	X509 *leaf;
-	int result, seconds;
-
-	result = -1;
-	seconds = 0;
-	leaf = parse_cert(cert);
-	private_key = parse_key(key);
-	if (leaf == NULL)
-		(void)buf_addf(reason, "%s: holds no certificate in PEM",
-		    c->cert_file);
-	else if (private_key == NULL)
-		(void)buf_addf(reason,
-		    "%s: holds no private key in PEM without a passphrase",
-		    c->key_file);
-	else if (X509_check_private_key(leaf, private_key) != 1)
-		(void)buf_addf(reason,
-		    "%s: is not the key of the certificate in %s", c->key_file,
-		    c->cert_file);
-	else if (ASN1_TIME_diff(days, &seconds, NULL,
-		     X509_get0_notAfter(leaf)) != 1)
-		add_error(reason, c->cert_file);
-	else
-		result = 0;
-	if (result == 0 && *days == 0 && seconds < 0)
-		*days = -1;
-	X509_free(leaf);
-	EVP_PKEY_free(private_key);
-	ERR_clear_error();
-	return result;
 }
 
 /* The first certificate of the chain, which is the server's. */
@@ -141,31 +70,57 @@ parse_key(const struct buf *text)
 	return key;
 }
 
-/* Otherwise OpenSSL asks on the terminal. */
-static int
-no_passphrase(char *text, int size, int rwflag, void *context)
+static void
+add_error(struct buf *reason, const char *what)
 {
-	(void)text;
-	(void)size;
-	(void)rwflag;
-	(void)context;
-	return -1;
+	const char *text;
+
+	text = ERR_reason_error_string(ERR_get_error());
+	buf_addf(reason, "%s: %s", what, text == NULL ? "failed" : text);
+}
+
+/* What is wrong with a pair; *days becomes those that it has left. */
+static void
+check_pair(const struct certificate *c, const struct buf *cert,
+    const struct buf *key, int *days, struct buf *reason)
+{
+	EVP_PKEY *private_key;
+	X509 *leaf;
+	int seconds;
+
+	leaf = parse_cert(cert);
+	private_key = parse_key(key);
+	if (leaf == NULL)
+		buf_addf(reason, "%s: holds no certificate in PEM",
+		    c->cert_file);
+	else if (private_key == NULL)
+		buf_addf(reason,
+		    "%s: holds no private key in PEM without a passphrase",
+		    c->key_file);
+	else if (X509_check_private_key(leaf, private_key) != 1)
+		buf_addf(reason, "%s: is not the key of the certificate in %s",
+		    c->key_file, c->cert_file);
+	else if (ASN1_TIME_diff(days, &seconds, NULL,
+		     X509_get0_notAfter(leaf)) != 1)
+		add_error(reason, c->cert_file);
+	else if (*days == 0 && seconds < 0)
+		*days = -1;
+	X509_free(leaf);
+	EVP_PKEY_free(private_key);
 }
 
 static void
 note(struct certificate *c)
 {
+	const char *const files[] = { c->cert_file, c->key_file };
 	struct stat st;
+	size_t i;
 
-	*c =
-	    (struct certificate){ c->cert_file, c->key_file, { { 0 } }, { 0 } };
-	if (stat(c->cert_file, &st) == 0) {
-		c->seen[0] = st.st_mtim;
-		c->inodes[0] = st.st_ino;
-	}
-	if (stat(c->key_file, &st) == 0) {
-		c->seen[1] = st.st_mtim;
-		c->inodes[1] = st.st_ino;
+	for (i = 0; i < 2; i++) {
+		if (stat(files[i], &st) == -1)
+			st = (struct stat){ .st_ino = 0 };
+		c->seen[i] = st.st_mtim;
+		c->inodes[i] = st.st_ino;
 	}
 }
 
@@ -184,110 +139,112 @@ certificate_has_changed(const struct certificate *c)
 	return false;
 }
 
-int
-certificate_make(const char *hostname, struct buf *chain, struct buf *reason)
+/* Reads the pair and appends key and chain to *chain. */
+static void
+load_pair(struct certificate *c, struct buf *chain, int *days,
+    struct buf *reason)
+{
+	BUF(cert, PEM_MAX);
+	BUF(key, PEM_MAX);
+
+	/* Before they are read: what changes meanwhile is read once more. */
+	note(c);
+	if (file_read(c->cert_file, &cert, NULL) == -1)
+		buf_addf(reason, "%s: %s", c->cert_file, strerror(errno));
+	else if (file_read(c->key_file, &key, NULL) == -1)
+		buf_addf(reason, "%s: %s", c->key_file, strerror(errno));
+	else
+		check_pair(c, &cert, &key, days, reason);
+	buf_add(chain, buf_text(&key), key.len);
+	buf_addc(chain, '\n');
+	buf_add(chain, buf_text(&cert), cert.len);
+}
+
+/* All of a certificate but its signature: RFC 5280 section 4.1. */
+static bool
+fill_cert(X509 *cert, const char *hostname, EVP_PKEY *key)
+{
+	BUF(value, 300); /* a host's name has 253 octets at most */
+	X509_EXTENSION *names;
+	const unsigned char *name;
+	bool result;
+
+	buf_addf(&value, "DNS:%s", hostname);
+	names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name,
+	    buf_text(&value));
+	/* A common name has 64 octets at most. */
+	name = (const unsigned char *)(strlen(hostname) <= 64 ? hostname
+							      : "swiftdrop");
+	result = names != NULL && X509_add_ext(cert, names, -1) == 1 &&
+		 X509_set_version(cert, X509_VERSION_3) == 1 &&
+		 ASN1_INTEGER_set_int64(X509_get_serialNumber(cert),
+		     (int64_t)time(NULL)) == 1 &&
+		 X509_gmtime_adj(X509_getm_notBefore(cert), -300) != NULL &&
+		 X509_time_adj_ex(X509_getm_notAfter(cert), LIFE_DAYS, 0,
+		     NULL) != NULL &&
+		 X509_set_pubkey(cert, key) == 1 &&
+		 X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN",
+		     MBSTRING_ASC, name, -1, -1, 0) == 1 &&
+		 X509_set_issuer_name(cert, X509_get_subject_name(cert)) == 1;
+	X509_EXTENSION_free(names);
+	return result;
+}
+
+/* A key (ECDSA, P-256) and a certificate for the host, signed by itself. */
+static void
+make_pair(const char *hostname, struct buf *chain, struct buf *reason)
 {
 	EVP_PKEY *key;
 	X509 *cert;
-	int result;
-
-	result = -1;
-	cert = NULL;
-	key = EVP_EC_gen("P-256");
-	if (key != NULL)
-		cert = make_cert(hostname, key);
-	if (cert != NULL)
-		result = add_pem(cert, key, chain);
-	if (result == -1)
-		add_error(reason, "self-signed certificate");
-	X509_free(cert);
-	EVP_PKEY_free(key);
-	return result;
-}
-
-static X509 *
-make_cert(const char *hostname, EVP_PKEY *key)
-{
-	X509 *cert;
-
-	cert = X509_new();
-	if (cert == NULL)
-		return NULL;
-	if (fill_cert(cert, hostname, key) == 0 &&
-	    X509_sign(cert, key, EVP_sha256()) != 0)
-		return cert;
-	X509_free(cert);
-	return NULL;
-}
-
-/* RFC 5280 section 4.1. */
-static int
-fill_cert(X509 *cert, const char *hostname, EVP_PKEY *key)
-{
-	const unsigned char *name;
-
-	/* A common name has 64 octets at most; the whole name comes below. */
-	name = (const unsigned char *)(strlen(hostname) <= 64 ? hostname
-							      : "swiftdrop");
-	if (X509_set_version(cert, X509_VERSION_3) != 1 ||
-	    ASN1_INTEGER_set_int64(X509_get_serialNumber(cert),
-		(int64_t)time(NULL)) != 1 ||
-	    X509_gmtime_adj(X509_getm_notBefore(cert), -300) == NULL ||
-	    X509_time_adj_ex(X509_getm_notAfter(cert), LIFE_DAYS, 0, NULL) ==
-		NULL ||
-	    X509_set_pubkey(cert, key) != 1 ||
-	    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN",
-		MBSTRING_ASC, name, -1, -1, 0) != 1 ||
-	    X509_set_issuer_name(cert, X509_get_subject_name(cert)) != 1)
-		return -1;
-	return add_name(cert, hostname);
-}
-
-static int
-add_name(X509 *cert, const char *hostname)
-{
-	X509_EXTENSION *extension;
-	char value[300];
-	int result;
-
-	(void)snprintf(value, sizeof(value), "DNS:%s", hostname);
-	extension =
-	    X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, value);
-	if (extension == NULL)
-		return -1;
-	result = X509_add_ext(cert, extension, -1) == 1 ? 0 : -1;
-	X509_EXTENSION_free(extension);
-	return result;
-}
-
-static int
-add_pem(const X509 *cert, const EVP_PKEY *key, struct buf *chain)
-{
 	BIO *bio;
 	char *data;
 	long len;
-	int result;
 
+	key = EVP_EC_gen("P-256");
+	cert = X509_new();
 	bio = BIO_new(BIO_s_mem());
-	if (bio == NULL)
-		return -1;
-	result = -1;
-	if (PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) ==
+	if (key != NULL && cert != NULL && bio != NULL &&
+	    fill_cert(cert, hostname, key) &&
+	    X509_sign(cert, key, EVP_sha256()) != 0 &&
+	    PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) ==
 		1 &&
 	    PEM_write_bio_X509(bio, cert) == 1) {
 		len = BIO_get_mem_data(bio, &data);
-		result = buf_add(chain, data, (size_t)len);
+		buf_add(chain, data, (size_t)len);
+	} else {
+		add_error(reason, "self-signed certificate");
 	}
 	BIO_free(bio);
-	return result;
+	X509_free(cert);
+	EVP_PKEY_free(key);
 }
 
-static void
-add_error(struct buf *reason, const char *what)
+int
+certificate_install(struct certificate *c, const char *hostname,
+    struct buf *reason)
 {
-	const char *text;
+	BUF(chain, 2 * PEM_MAX + 1);
+	size_t before = reason->len;
+	int days;
 
-	text = ERR_reason_error_string(ERR_get_error());
-	(void)buf_addf(reason, "%s: %s", what, text == NULL ? "failed" : text);
+	days = WARN_DAYS + 1;
+	if (c->cert_file == NULL)
+		make_pair(hostname, &chain, reason);
+	else
+		load_pair(c, &chain, &days, reason);
 	ERR_clear_error();
+	if (reason->len == before && reason->error == 0 &&
+	    files_write(CHAIN_PATH, 0600, 0, &chain) == -1)
+		buf_addf(reason, "%s: %s", CHAIN_PATH, strerror(errno));
+	if (reason->len != before || reason->error != 0)
+		return -1;
+	if (c->cert_file == NULL)
+		logs_say("warning: TLS_CERT_FILE: is not set, a self-signed "
+			 "certificate serves for TLS");
+	else if (days < 0)
+		logs_say("error: TLS_CERT_FILE: %s has expired", c->cert_file);
+	else if (days <= WARN_DAYS)
+		logs_say("warning: TLS_CERT_FILE: %s expires in %d days",
+		    c->cert_file, days);
+	return 0;
 }

@@ -6,10 +6,10 @@
 #ifndef CERTIFICATE_H
 #define CERTIFICATE_H
 
-#include <sys/stat.h>
+#include <sys/types.h>
 
 #include <stdbool.h>
-#include <stdint.h>
+#include <time.h>
 
 #include "buf.h"
 
@@ -21,28 +21,18 @@ struct certificate {
 	ino_t inodes[2];
 };
 
-enum {
-	CERTIFICATE_WARN_DAYS = 14
-};
-
 /*
- * Reads the pair and appends key and chain in PEM to *chain (for Postfix's
- * smtpd_tls_chain_files); *days becomes the days until it ends, negative when
- * it ended.  Returns 0, or -1 with the reason appended to *reason: a file
- * that cannot be read, no PEM, a key that is not the certificate's.
+ * Writes key and chain of c to CHAIN_PATH (for Postfix's
+ * smtpd_tls_chain_files), or a pair made for the host and signed by itself
+ * where c names no files, and logs what is to be said about it: that it is
+ * self-signed, has ended or soon will.  Returns 0, or -1 with the reason
+ * appended to *reason (a file that cannot be read, no PEM, a key that is not
+ * the certificate's); CHAIN_PATH is then as it was.
  */
-int certificate_load(struct certificate *c, struct buf *chain, int *days,
+int certificate_install(struct certificate *c, const char *hostname,
     struct buf *reason);
 
-/* Whether one of the files is another than certificate_load() saw. */
+/* Whether one of the files is another than certificate_install() saw. */
 bool certificate_has_changed(const struct certificate *c);
-
-/*
- * Makes a key (ECDSA, P-256) and a certificate for the host, signed by
- * itself, and appends both in PEM to *chain.  Returns 0, or -1 with the
- * reason appended to *reason.
- */
-int certificate_make(const char *hostname, struct buf *chain,
-    struct buf *reason);
 
 #endif

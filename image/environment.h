@@ -6,58 +6,29 @@
 #ifndef ENVIRONMENT_H
 #define ENVIRONMENT_H
 
-#include <stddef.h>
-
 #include "buf.h"
-#include "list.h"
-
-/* The variables with a name of their own; the order is that of names[]. */
-enum variable {
-	VAR_MYHOSTNAME,
-	VAR_MYDOMAIN,
-	VAR_RECIPIENTS,
-	VAR_FORWARDS,
-	VAR_POSTMASTER,
-	VAR_UPSTREAM_PROXY_PROTOCOL,
-	VAR_DEBUG,
-	VAR_MESSAGE_SIZE_LIMIT,
-	VAR_MAX_PROCESSES,
-	VAR_TLS_CERT_FILE,
-	VAR_TLS_KEY_FILE,
-	VAR_STARTUP_CHECK,
-	VAR_DRAIN_TIMEOUT,
-	VAR_COUNT
-};
+#include "table.h"
 
 struct environment {
-	char *values[VAR_COUNT]; /* owned; NULL where not set or empty */
-	struct pairs postfix;    /* parameter and value */
-	struct pairs swiftdrop;  /* the variable's full name and value */
+	struct table named;     /* those with a name of their own */
+	struct table postfix;   /* parameter of main.cf and value */
+	struct table swiftdrop; /* the variable's full name and value */
 };
-
-/*
- * Appends what the file at path holds to *text.  Returns 0, or -1 with errno,
- * EMSGSIZE when it is larger than the buffer may become.
- */
-typedef int environment_read_fn(const char *path, struct buf *text);
-
-/* Such a function, that reads real files. */
-environment_read_fn environment_read_file;
 
 /*
  * Picks our variables out of environment (as environ(7), borrowed) and reads
- * the files of those given as NAME_FILE with read_file.  Every fault is one
- * line in *faults that starts with the variable's name.  Returns 0, or -1
- * with errno ENOMEM.  environment_free() is needed in every case.
+ * the files of those given as NAME_FILE; those of the filter's own secrets
+ * are left to config_load().  Every fault is one line in *faults that starts
+ * with the variable's name.  environment_free() is needed in every case.
  */
-int environment_load(struct environment *e, char *const *environment,
-    environment_read_fn *read_file, struct buf *faults);
+void environment_load(struct environment *e, char *const *environment,
+    struct buf *faults);
 
 /* Wipes and frees all. */
 void environment_free(struct environment *e);
 
-/* The name of a variable. */
-const char *environment_name(enum variable v);
+/* The value of a variable with a name of its own; NULL where not set or "". */
+const char *environment_get(const struct environment *e, const char *name);
 
 /* Adds one line to *faults: "name: " and the text. */
 void environment_fault(struct buf *faults, const char *name, const char *format,

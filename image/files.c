@@ -17,22 +17,46 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "environment.h"
 #include "files.h"
+#include "paths.h"
+#include "text.h"
 
 #include "banned.h"
 
-static int look_up(const char *name, uid_t *user, gid_t *group,
-    struct buf *reason);
-static int write_all(int fd, const char *data, size_t len);
-static int make_as(const char *path, mode_t mode, uid_t user, gid_t group);
+enum owner {
+	OWNER_ROOT,
+	OWNER_POSTFIX,
+	OWNER_FILTER
+};
 
-int
-files_owners(struct owners *o, struct buf *reason)
-{
-	if (look_up("postfix", &o->postfix, &o->postfix_group, reason) == -1)
-		return -1;
-	return look_up("swiftdrop", &o->filter, &o->filter_group, reason);
-}
+/*
+ * The queue, as conf/postfix-files of Postfix lists it, but for maildrop/
+ * (there is no sendmail(1) here), public/ and private/: these are of root's
+ * group, since root, who may not pass over permissions here, wakes up the
+ * queue manager by a socket in the one, and servers that have not yet changed
+ * their user ask tlsmgr(8) by one in the other.
+ */
+static const struct {
+	const char *name;
+	enum owner owner;
+	mode_t mode;
+} folders[] = {
+	{ "active", OWNER_POSTFIX, 0700 },
+	{ "bounce", OWNER_POSTFIX, 0700 },
+	{ "corrupt", OWNER_POSTFIX, 0700 },
+	{ "data", OWNER_POSTFIX, 0700 },
+	{ "defer", OWNER_POSTFIX, 0700 },
+	{ "deferred", OWNER_POSTFIX, 0700 },
+	{ "hold", OWNER_POSTFIX, 0700 },
+	{ "incoming", OWNER_POSTFIX, 0700 },
+	{ "pid", OWNER_ROOT, 0755 },
+	{ "private", OWNER_POSTFIX, 0710 },
+	{ "public", OWNER_POSTFIX, 0710 },
+	/* Large messages of swiftdrop; root runs "swiftdrop check". */
+	{ "swiftdrop", OWNER_FILTER, 0770 },
+	{ "trace", OWNER_POSTFIX, 0700 },
+};
 
 static int
 look_up(const char *name, uid_t *user, gid_t *group, struct buf *reason)
@@ -42,7 +66,7 @@ look_up(const char *name, uid_t *user, gid_t *group, struct buf *reason)
 	errno = 0;
 	entry = getpwnam(name);
 	if (entry == NULL) {
-		(void)buf_addf(reason, "user %s: %s", name,
+		buf_addf(reason, "user %s: %s", name,
 		    errno == 0 ? "does not exist" : strerror(errno));
 		return -1;
 	}
@@ -52,49 +76,24 @@ look_up(const char *name, uid_t *user, gid_t *group, struct buf *reason)
 }
 
 int
-files_be(uid_t user, gid_t group)
+files_owners(struct owners *o, struct buf *reason)
 {
-	if (setegid(group) == -1)
+	if (look_up("postfix", &o->postfix, &o->postfix_group, reason) == -1)
 		return -1;
-	return seteuid(user);
+	return look_up("swiftdrop", &o->filter, &o->filter_group, reason);
 }
 
-int
-files_be_root(void)
+/* Runs with the effective ids given, until be_root().  0 or -1. */
+static int
+be(uid_t user, gid_t group)
 {
-	if (seteuid(0) == -1)
-		return -1;
-	return setegid(0);
+	return setegid(group) == -1 ? -1 : seteuid(user);
 }
 
-int
-files_write(const char *path, mode_t mode, gid_t group, const struct buf *text)
+static int
+be_root(void)
 {
-	char temporary[PATH_MAX];
-	struct timespec times[2];
-	int fd, result;
-
-	if (snprintf(temporary, sizeof(temporary), "%s.new", path) >=
-	    (int)sizeof(temporary)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	(void)unlink(temporary);
-	if (setegid(group) == -1)
-		return -1;
-	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	result = setegid(0);
-	if (fd == -1)
-		return -1;
-	(void)clock_gettime(CLOCK_REALTIME, &times[0]);
-	times[0].tv_sec -= 60;
-	times[1] = times[0];
-	if (result == -1 || write_all(fd, buf_text(text), text->len) == -1 ||
-	    fchmod(fd, mode) == -1 || futimens(fd, times) == -1)
-		result = -1;
-	if (close(fd) == -1 || result == -1)
-		return -1;
-	return rename(temporary, path);
+	return seteuid(0) == -1 ? -1 : setegid(0);
 }
 
 static int
@@ -113,44 +112,65 @@ write_all(int fd, const char *data, size_t len)
 }
 
 int
-files_mkdir(const char *parent, const char *name, mode_t mode, uid_t user,
-    gid_t group)
+files_write(const char *path, mode_t mode, gid_t group, const struct buf *text)
 {
-	char path[PATH_MAX];
+	struct timespec times[2];
+	BUF(temporary, PATH_MAX);
+	int fd, result;
+
+	buf_addf(&temporary, "%s.new", path);
+	errno = text->error != 0 ? text->error : temporary.error;
+	if (errno != 0)
+		return -1;
+	(void)unlink(buf_text(&temporary));
+	if (setegid(group) == -1)
+		return -1;
+	fd = open(buf_text(&temporary), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+	    0600);
+	result = setegid(0);
+	if (fd == -1)
+		return -1;
+	(void)clock_gettime(CLOCK_REALTIME, &times[0]);
+	times[0].tv_sec -= 60;
+	times[1] = times[0];
+	if (result == -1 || write_all(fd, buf_text(text), text->len) == -1 ||
+	    fchmod(fd, mode) == -1 || futimens(fd, times) == -1)
+		result = -1;
+	if (close(fd) == -1 || result == -1)
+		return -1;
+	return rename(buf_text(&temporary), path);
+}
+
+/* Makes a folder of the queue unless it is there, and is the user's. */
+static int
+make_folder(const char *name, mode_t mode, uid_t user, gid_t group)
+{
+	BUF(path, PATH_MAX);
 	struct stat st;
 	int result, saved;
 
-	if (snprintf(path, sizeof(path), "%s/%s", parent, name) >=
-	    (int)sizeof(path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	if (lstat(path, &st) == 0) {
+	buf_addf(&path, QUEUE_DIR "/%s", name);
+	if (lstat(buf_text(&path), &st) == 0) {
 		errno = !S_ISDIR(st.st_mode) ? ENOTDIR : EPERM;
 		return S_ISDIR(st.st_mode) && st.st_uid == user ? 0 : -1;
 	}
 	if (errno != ENOENT)
 		return -1;
-	/* Its owner may write in the parent for as long as it takes. */
-	if (files_be(0, group) == -1 || chown(parent, (uid_t)-1, group) == -1 ||
-	    chmod(parent, 0775) == -1)
+	/* Its owner may write in the queue's for as long as it takes. */
+	if (be(0, group) == -1 || chown(QUEUE_DIR, (uid_t)-1, group) == -1 ||
+	    chmod(QUEUE_DIR, 0775) == -1)
 		return -1;
-	result = make_as(path, mode, user, group);
+	/* Whatever the umask is, and a group inherited from there. */
+	result = be(user, group) == -1 || mkdir(buf_text(&path), mode) == -1 ||
+			 chmod(buf_text(&path), mode) == -1
+		     ? -1
+		     : 0;
 	saved = errno;
-	if (files_be_root() == -1 || chown(parent, (uid_t)-1, 0) == -1 ||
-	    chmod(parent, 0755) == -1)
+	if (be_root() == -1 || chown(QUEUE_DIR, (uid_t)-1, 0) == -1 ||
+	    chmod(QUEUE_DIR, 0755) == -1)
 		return -1;
 	errno = saved;
 	return result;
-}
-
-static int
-make_as(const char *path, mode_t mode, uid_t user, gid_t group)
-{
-	if (files_be(user, group) == -1 || mkdir(path, mode) == -1)
-		return -1;
-	/* Whatever the umask is, and a group inherited from the parent. */
-	return chmod(path, mode);
 }
 
 bool
@@ -160,4 +180,50 @@ files_is_memory(const char *path)
 
 	return statfs(path, &fs) == 0 &&
 	       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+/* What is wrong with the queue's own folder, appended to *reason. */
+static void
+check_queue(struct buf *reason)
+{
+	struct stat st;
+
+	if (stat(QUEUE_DIR, &st) == -1)
+		buf_adds(reason, strerror(errno));
+	else if (st.st_uid != 0)
+		buf_addf(reason, "belongs to user %u, must belong to root",
+		    (unsigned int)st.st_uid);
+	else if (chmod(QUEUE_DIR, 0755) == -1 || access(QUEUE_DIR, W_OK) == -1)
+		buf_addf(reason, "%s; mount a volume or a tmpfs there",
+		    strerror(errno));
+}
+
+void
+files_prepare_queue(const struct owners *o, struct buf *faults)
+{
+	const uid_t users[] = { [OWNER_ROOT] = 0,
+		[OWNER_POSTFIX] = o->postfix,
+		[OWNER_FILTER] = o->filter };
+	BUF(reason, 1024);
+	size_t i;
+
+	check_queue(&reason);
+	if (reason.len > 0) {
+		environment_fault(faults, QUEUE_DIR, "%s", buf_text(&reason));
+		return;
+	}
+	for (i = 0; i < COUNT(folders); i++)
+		if (make_folder(folders[i].name, folders[i].mode,
+			users[folders[i].owner],
+			folders[i].mode == 0700 ? o->postfix_group : 0) == -1)
+			environment_fault(faults, QUEUE_DIR, "%s/: %s",
+			    folders[i].name,
+			    errno == EPERM ? "belongs to another user"
+					   : strerror(errno));
+	/* A Postfix that was killed leaves its sockets behind. */
+	if (be(o->postfix, o->postfix_group) == -1 ||
+	    (unlink(PASS_SOCKET) == -1 && errno != ENOENT && errno != EACCES) ||
+	    be_root() == -1)
+		environment_fault(faults, QUEUE_DIR, "private/: %s",
+		    strerror(errno));
 }

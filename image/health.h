@@ -6,15 +6,10 @@
 #define HEALTH_H
 
 #include "buf.h"
-#include "settings.h"
+#include "postconf.h"
 
-#define HEALTH_PATH "/run/swiftdrop/health"
-
-/*
- * What the probe needs to know, for files_write() to HEALTH_PATH.  Returns
- * 0, or -1 with errno.
- */
-int health_describe(const struct settings *s, struct buf *out);
+/* What the probe needs to know, for HEALTH_PATH. */
+postconf_fn health_describe;
 
 /*
  * Asks the server on this host's port 25 whether it would take mail for one

@@ -26,8 +26,8 @@ image-filter:
 # configuration.
 ENTRY_PARTS = $(patsubst %.c,%,$(filter-out image/swiftdrop-entry.c,\
 	$(wildcard image/*.c)))
-ENTRY_CORE = lib/address lib/buf lib/clock config lib/ini lib/log lib/route \
-	lib/stream lib/text
+ENTRY_CORE = config $(addprefix lib/,address buf clock file ini log reply \
+	route stream text)
 ENTRY_OBJECTS = $(ENTRY_PARTS:%=$(B)/%.o)
 
 swiftdrop-entry $(B)/swiftdrop-entry: $(B)/image/swiftdrop-entry.o \

@@ -18,14 +18,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "environment.h"
 #include "listener.h"
 #include "logs.h"
-#include "postconf.h"
+#include "paths.h"
 
 #include "banned.h"
 
@@ -34,35 +33,6 @@ enum {
 	PAUSE_MS = 20,      /* while Postfix starts, or has its hands full */
 	PATIENCE_MS = 10000 /* for a connection to be taken, at the end */
 };
-
-static int bind_port(int family);
-static void run(const struct listener *l, int control);
-static bool wait_for_postfix(int control);
-static bool is_over(int control, int timeout_ms);
-static void serve(const struct listener *l, int control);
-static void take(int socket, int control);
-static int hand_over(int client);
-static int send_client(int server, int client);
-
-void
-listener_bind(struct listener *l, struct buf *faults)
-{
-	static const int families[LISTENER_SOCKETS] = { AF_INET, AF_INET6 };
-	size_t i;
-
-	*l = (struct listener){ .control = -1 };
-	for (i = 0; i < LISTENER_SOCKETS; i++) {
-		l->sockets[i] = bind_port(families[i]);
-		/* A host without IPv6 is none to complain about. */
-		if (l->sockets[i] == -1 && errno != EAFNOSUPPORT &&
-		    errno != EADDRNOTAVAIL)
-			environment_fault(faults, "port 25", "%s%s",
-			    strerror(errno),
-			    errno == EACCES ? "; the capability "
-					      "NET_BIND_SERVICE is missing"
-					    : "");
-	}
-}
 
 static int
 bind_port(int family)
@@ -93,62 +63,24 @@ bind_port(int family)
 	return -1;
 }
 
-int
-listener_start(struct listener *l, const struct owners *o)
+void
+listener_bind(struct listener *l, struct buf *faults)
 {
-	int ends[2];
+	static const int families[LISTENER_SOCKETS] = { AF_INET, AF_INET6 };
 	size_t i;
 
-	if (pipe(ends) == -1)
-		return -1;
-	l->pid = fork();
-	if (l->pid == 0) {
-		(void)close(ends[1]);
-		(void)prctl(PR_SET_NAME, "listener");
-		if (setgroups(0, NULL) == 0 && setgid(o->postfix_group) == 0 &&
-		    setuid(o->postfix) == 0)
-			run(l, ends[0]);
-		_exit(1);
-	}
-	(void)close(ends[0]);
-	l->control = ends[1];
+	*l = (struct listener){ .control = -1 };
 	for (i = 0; i < LISTENER_SOCKETS; i++) {
-		if (l->sockets[i] != -1)
-			(void)close(l->sockets[i]);
-		l->sockets[i] = -1;
+		l->sockets[i] = bind_port(families[i]);
+		/* A host without IPv6 is none to complain about. */
+		if (l->sockets[i] == -1 && errno != EAFNOSUPPORT &&
+		    errno != EADDRNOTAVAIL)
+			environment_fault(faults, "port 25", "%s%s",
+			    strerror(errno),
+			    errno == EACCES ? "; the capability "
+					      "NET_BIND_SERVICE is missing"
+					    : "");
 	}
-	return l->pid == -1 ? -1 : 0;
-}
-
-static void
-run(const struct listener *l, int control)
-{
-	size_t i;
-
-	if (!wait_for_postfix(control))
-		_exit(0);
-	for (i = 0; i < LISTENER_SOCKETS; i++) {
-		if (l->sockets[i] != -1 &&
-		    listen(l->sockets[i], BACKLOG) == -1) {
-			logs_say("port 25: %s", strerror(errno));
-			_exit(1);
-		}
-	}
-	logs_say("port 25 is open");
-	serve(l, control);
-	_exit(0);
-}
-
-/* Postfix is there when its socket is; spool.c removed that of the past. */
-static bool
-wait_for_postfix(int control)
-{
-	struct stat st;
-
-	while (stat(PASS_SOCKET, &st) == -1)
-		if (is_over(control, PAUSE_MS))
-			return false;
-	return true;
 }
 
 /* Waits that long; whether the parent closed its end meanwhile. */
@@ -160,24 +92,59 @@ is_over(int control, int timeout_ms)
 	return poll(&poll_control, 1, timeout_ms) == 1;
 }
 
-static void
-serve(const struct listener *l, int control)
+/* Postfix is there when its socket is; files.c removed that of the past. */
+static bool
+wait_for_postfix(int control)
 {
-	struct pollfd fds[LISTENER_SOCKETS + 1];
-	size_t i;
+	struct stat st;
 
-	for (i = 0; i < LISTENER_SOCKETS; i++)
-		fds[i] = (struct pollfd){ l->sockets[i], POLLIN, 0 };
-	fds[LISTENER_SOCKETS] = (struct pollfd){ control, POLLIN, 0 };
-	for (;;) {
-		if (poll(fds, LISTENER_SOCKETS + 1, -1) == -1)
-			continue;
-		if (fds[LISTENER_SOCKETS].revents != 0)
-			return;
-		for (i = 0; i < LISTENER_SOCKETS; i++)
-			if ((fds[i].revents & POLLIN) != 0)
-				take(fds[i].fd, control);
-	}
+	while (stat(PASS_SOCKET, &st) == -1)
+		if (is_over(control, PAUSE_MS))
+			return false;
+	return true;
+}
+
+/* The descriptor with one octet, then a list of attributes: its end alone. */
+static int
+send_client(int server, int client)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .space = { 0 } };
+	struct iovec octet = { .iov_base = (char[]){ 0 }, .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &octet,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space) };
+
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &client, sizeof(client));
+	if (sendmsg(server, &message, MSG_NOSIGNAL) == -1)
+		return -1;
+	return send(server, "", 1, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+static int
+hand_over(int client)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX,
+		.sun_path = PASS_SOCKET };
+	int server, result, saved;
+
+	server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (server == -1)
+		return -1;
+	result =
+	    connect(server, (const struct sockaddr *)&address, sizeof(address));
+	if (result == 0)
+		result = send_client(server, client);
+	saved = errno;
+	(void)close(server);
+	errno = saved;
+	return result;
 }
 
 /*
@@ -214,47 +181,70 @@ take(int socket, int control)
 	(void)close(client);
 }
 
-static int
-hand_over(int client)
+static void
+serve(const struct listener *l, int control)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX,
-		.sun_path = PASS_SOCKET };
-	int server, result, saved;
+	struct pollfd fds[LISTENER_SOCKETS + 1];
+	size_t i;
 
-	server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (server == -1)
-		return -1;
-	result =
-	    connect(server, (const struct sockaddr *)&address, sizeof(address));
-	if (result == 0)
-		result = send_client(server, client);
-	saved = errno;
-	(void)close(server);
-	errno = saved;
-	return result;
+	for (i = 0; i < LISTENER_SOCKETS; i++)
+		fds[i] = (struct pollfd){ l->sockets[i], POLLIN, 0 };
+	fds[LISTENER_SOCKETS] = (struct pollfd){ control, POLLIN, 0 };
+	for (;;) {
+		if (poll(fds, LISTENER_SOCKETS + 1, -1) == -1)
+			continue;
+		if (fds[LISTENER_SOCKETS].revents != 0)
+			return;
+		for (i = 0; i < LISTENER_SOCKETS; i++)
+			if ((fds[i].revents & POLLIN) != 0)
+				take(fds[i].fd, control);
+	}
 }
 
-/* The descriptor with one octet, then a list of attributes: its end alone. */
-static int
-send_client(int server, int client)
+static void
+run(const struct listener *l, int control)
 {
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { .space = { 0 } };
-	struct iovec octet = { .iov_base = (char[]){ 0 }, .iov_len = 1 };
-	struct msghdr message = { .msg_iov = &octet,
-		.msg_iovlen = 1,
-		.msg_control = control.space,
-		.msg_controllen = sizeof(control.space) };
+	size_t i;
 
-	control.header.cmsg_level = SOL_SOCKET;
-	control.header.cmsg_type = SCM_RIGHTS;
-	control.header.cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(&control.header), &client, sizeof(client));
-	if (sendmsg(server, &message, MSG_NOSIGNAL) == -1)
+	if (!wait_for_postfix(control))
+		_exit(0);
+	for (i = 0; i < LISTENER_SOCKETS; i++) {
+		if (l->sockets[i] != -1 &&
+		    listen(l->sockets[i], BACKLOG) == -1) {
+			logs_say("port 25: %s", strerror(errno));
+			_exit(1);
+		}
+	}
+	logs_say("port 25 is open");
+	serve(l, control);
+	_exit(0);
+}
+
+int
+listener_start(struct listener *l, const struct owners *o)
+{
+	int ends[2];
+	size_t i;
+
+	if (pipe(ends) == -1)
 		return -1;
-	return send(server, "", 1, MSG_NOSIGNAL) == 1 ? 0 : -1;
+	l->pid = fork();
+	if (l->pid == 0) {
+		(void)close(ends[1]);
+		(void)prctl(PR_SET_NAME, "listener");
+		if (setgroups(0, NULL) == 0 && setgid(o->postfix_group) == 0 &&
+		    setuid(o->postfix) == 0)
+			run(l, ends[0]);
+		_exit(1);
+	}
+	(void)close(ends[0]);
+	l->control = ends[1];
+	for (i = 0; i < LISTENER_SOCKETS; i++) {
+		if (l->sockets[i] != -1)
+			(void)close(l->sockets[i]);
+		l->sockets[i] = -1;
+	}
+	return l->pid == -1 ? -1 : 0;
 }
 
 void

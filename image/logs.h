@@ -22,10 +22,10 @@ struct logs {
 
 /*
  * Opens /dev/log, for what comes before postlogd(8), and LOG_PATH for the
- * filter's user.  Returns 0, or -1 with the reason appended to *reason; the
- * other socket may serve all the same.
+ * filter's group.  What fails is appended to *reason; the other socket may
+ * serve all the same.
  */
-int logs_open(struct logs *l, gid_t group, struct buf *reason);
+void logs_open(struct logs *l, gid_t group, struct buf *reason);
 
 /* Writes out what waits in a socket; never blocks on the socket. */
 void logs_pass_on(int socket);
@@ -37,10 +37,11 @@ void logs_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void logs_say_lines(const char *word, const struct buf *text);
 
 /*
- * Makes one line for stdout of a datagram: syslog(3)'s "<22>Mon DD HH:MM:SS
- * tag: text" gets the host's name, postlogd(8)'s form has it already; what is
- * not printable becomes '?'.  Appends to *line.  Returns 0, or -1 with errno.
+ * Appends one line for stdout, made of a datagram: syslog(3)'s "<22>Mon DD
+ * HH:MM:SS tag: text" gets the host's name, postlogd(8)'s form has it already;
+ * what is not printable becomes '?'.
  */
-int logs_line(const char *data, size_t len, const char *host, struct buf *line);
+void logs_line(const char *data, size_t len, const char *host,
+    struct buf *line);
 
 #endif

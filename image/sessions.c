@@ -7,11 +7,10 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "environment.h"
+#include "file.h"
 #include "sessions.h"
 
 #include "banned.h"
@@ -24,34 +23,24 @@ enum {
 	PORT = 25
 };
 
-static size_t count_table(const char *path);
-static bool is_session(const char *line);
-static size_t count_filters(void);
-static bool is_filter(const char *pid);
-
-size_t
-sessions_count(void)
+/* "  0: 0100007F:0019 0200007F:C350 01 ...", all in hexadecimal digits. */
+static bool
+is_session(const char *line)
 {
-	size_t connections, filters;
+	const char *field;
+	char *end;
+	unsigned long port, state;
 
-	connections =
-	    count_table("/proc/net/tcp") + count_table("/proc/net/tcp6");
-	filters = count_filters();
-	return connections > filters ? connections : filters;
-}
-
-static size_t
-count_table(const char *path)
-{
-	struct buf text;
-	size_t n;
-
-	buf_init(&text, TABLE_MAX);
-	n = environment_read_file(path, &text) == 0
-		? sessions_in_table(buf_text(&text))
-		: 0;
-	buf_free(&text);
-	return n;
+	field = strchr(line, ':');
+	field = field == NULL ? NULL : strchr(field + 1, ':');
+	if (field == NULL)
+		return false;
+	port = strtoul(field + 1, &end, 16);
+	end += strspn(end, " ");
+	end += strcspn(end, " \n");
+	state = strtoul(end, NULL, 16);
+	return port == PORT &&
+	       (state == STATE_ESTABLISHED || state == STATE_CLOSE_WAIT);
 }
 
 size_t
@@ -62,35 +51,30 @@ sessions_in_table(const char *text)
 
 	n = 0;
 	line = strchr(text, '\n'); /* the first line is a heading */
-	while (line != NULL) {
-		if (is_session(line + 1))
-			n++;
-		line = strchr(line + 1, '\n');
-	}
+	for (; line != NULL; line = strchr(line + 1, '\n'))
+		n += is_session(line + 1) ? 1 : 0;
 	return n;
 }
 
-/* "  0: 0100007F:0019 0200007F:C350 01 ...", all in hexadecimal digits. */
-static bool
-is_session(const char *line)
+static size_t
+count_table(const char *path)
 {
-	const char *field;
-	char *end;
-	unsigned long port, state;
+	BUF(text, TABLE_MAX);
 
-	field = strchr(line, ':');
-	if (field == NULL)
-		return false;
-	field = strchr(field + 1, ':');
-	if (field == NULL)
-		return false;
-	port = strtoul(field + 1, &end, 16);
-	while (*end == ' ')
-		end++;
-	end += strcspn(end, " \n");
-	state = strtoul(end, NULL, 16);
-	return port == PORT &&
-	       (state == STATE_ESTABLISHED || state == STATE_CLOSE_WAIT);
+	return file_read(path, &text, NULL) == 0
+		   ? sessions_in_table(buf_text(&text))
+		   : 0;
+}
+
+static bool
+is_filter(const char *pid)
+{
+	BUF(name, 64);
+	BUF(path, 64);
+
+	buf_addf(&path, "/proc/%s/comm", pid);
+	return file_read(buf_text(&path), &name, NULL) == 0 &&
+	       strcmp(buf_text(&name), "swiftdrop\n") == 0;
 }
 
 static size_t
@@ -112,17 +96,13 @@ count_filters(void)
 	return n;
 }
 
-static bool
-is_filter(const char *pid)
+size_t
+sessions_count(void)
 {
-	struct buf name;
-	char path[64];
-	bool result;
+	size_t connections, filters;
 
-	buf_init(&name, 64);
-	(void)snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
-	result = environment_read_file(path, &name) == 0 &&
-		 strcmp(buf_text(&name), "swiftdrop\n") == 0;
-	buf_free(&name);
-	return result;
+	connections =
+	    count_table("/proc/net/tcp") + count_table("/proc/net/tcp6");
+	filters = count_filters();
+	return connections > filters ? connections : filters;
 }

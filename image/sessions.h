@@ -7,8 +7,6 @@
 
 #include <stddef.h>
 
-#include "buf.h"
-
 /*
  * Counts the SMTP connections to our port and the swiftdrop processes, the
  * larger of both; 0 when /proc cannot be read.

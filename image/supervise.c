@@ -19,10 +19,9 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "postconf.h"
+#include "paths.h"
 #include "sessions.h"
 #include "supervise.h"
-#include "tls.h"
 
 #include "banned.h"
 
@@ -40,17 +39,100 @@ static const char master_path[] = "/usr/lib/postfix/sbin/master";
 static char *clean_environment[] = { (char[]){ "PATH=/usr/sbin:/usr/bin" },
 	(char[]){ "LANG=C" }, NULL, NULL };
 
-static pid_t start(struct supervisor *v, const char *path,
-    char *const *arguments, bool as_filter);
-static bool turn(struct supervisor *v, int timeout_ms);
-static void take_signals(struct supervisor *v);
-static void reap(struct supervisor *v);
-static bool wait_until(struct supervisor *v, int64_t deadline_ms);
-static int be_filter(const struct owners *o);
-static void serve(struct supervisor *v);
-static void renew(struct supervisor *v, int64_t *remind_ms);
-static void drain(struct supervisor *v);
-static int end_status(const struct supervisor *v);
+static int
+be_filter(const struct owners *o)
+{
+	if (setgroups(0, NULL) == -1 || setgid(o->filter_group) == -1)
+		return -1;
+	return setuid(o->filter);
+}
+
+static pid_t
+start(struct supervisor *v, const char *path, char *const *arguments,
+    bool as_filter)
+{
+	pid_t pid;
+
+	pid = fork();
+	if (pid == -1)
+		logs_say("fork: %s", strerror(errno));
+	if (pid != 0)
+		return pid;
+	if (sigprocmask(SIG_SETMASK, &v->inherited, NULL) == 0 &&
+	    (!as_filter || be_filter(v->owners) == 0))
+		(void)execve(path, arguments, clean_environment);
+	logs_say("%s: %s", path, strerror(errno));
+	_exit(EX_OSERR);
+}
+
+/* Ours and everybody's orphans: we are PID 1. */
+static void
+reap(struct supervisor *v)
+{
+	pid_t pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == v->child) {
+			v->child = 0;
+			v->status = status;
+		} else if (pid == v->listener.pid) {
+			v->listener.pid = 0;
+		}
+	}
+	/* Without a port there is no use in going on. */
+	if (v->listener.pid == 0 && v->listener.control != -1 && !v->stop) {
+		logs_say("error: the listener of port 25 ended");
+		v->failed = true;
+		v->stop = true;
+	}
+}
+
+static void
+take_signals(struct supervisor *v)
+{
+	struct signalfd_siginfo info;
+
+	while (read(v->signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(v);
+		else
+			v->stop = true;
+	}
+}
+
+/*
+ * Waits at most timeout_ms (-1 for ever) for something to happen and deals
+ * with it.  Returns whether v->child still runs.
+ */
+static bool
+turn(struct supervisor *v, int timeout_ms)
+{
+	struct pollfd fds[LOGS_SOCKETS + 1];
+	size_t i;
+
+	for (i = 0; i < LOGS_SOCKETS; i++)
+		fds[i] = (struct pollfd){ v->logs.sockets[i], POLLIN, 0 };
+	fds[LOGS_SOCKETS] = (struct pollfd){ v->signals, POLLIN, 0 };
+	if (poll(fds, LOGS_SOCKETS + 1, timeout_ms) > 0) {
+		for (i = 0; i < LOGS_SOCKETS; i++)
+			if ((fds[i].revents & POLLIN) != 0)
+				logs_pass_on(fds[i].fd);
+		if ((fds[LOGS_SOCKETS].revents & POLLIN) != 0)
+			take_signals(v);
+	}
+	return v->child != 0;
+}
+
+/* Goes on until then; whether v->child still runs. */
+static bool
+wait_until(struct supervisor *v, int64_t deadline_ms)
+{
+	while (clock_left_ms(deadline_ms) > 0)
+		if (!turn(v, clock_left_ms(deadline_ms)))
+			return false;
+	return v->child != 0;
+}
 
 int
 supervise_init(struct supervisor *v)
@@ -91,111 +173,30 @@ supervise_check(struct supervisor *v)
 		   : -1;
 }
 
-static pid_t
-start(struct supervisor *v, const char *path, char *const *arguments,
-    bool as_filter)
-{
-	pid_t pid;
-
-	pid = fork();
-	if (pid == -1)
-		logs_say("fork: %s", strerror(errno));
-	if (pid != 0)
-		return pid;
-	if (sigprocmask(SIG_SETMASK, &v->inherited, NULL) == 0 &&
-	    (!as_filter || be_filter(v->owners) == 0))
-		(void)execve(path, arguments, clean_environment);
-	logs_say("%s: %s", path, strerror(errno));
-	_exit(EX_OSERR);
-}
-
-static int
-be_filter(const struct owners *o)
-{
-	if (setgroups(0, NULL) == -1 || setgid(o->filter_group) == -1)
-		return -1;
-	return setuid(o->filter);
-}
-
 /*
- * Waits at most timeout_ms (-1 for ever) for something to happen and deals
- * with it.  Returns whether v->child still runs.
+ * Hands a renewed certificate to Postfix.  On SIGHUP master(8) lets idle
+ * servers end and busy ones finish; their successors read the new file.
  */
-static bool
-turn(struct supervisor *v, int timeout_ms)
-{
-	struct pollfd fds[LOGS_SOCKETS + 1];
-	size_t i;
-
-	for (i = 0; i < LOGS_SOCKETS; i++)
-		fds[i] = (struct pollfd){ v->logs.sockets[i], POLLIN, 0 };
-	fds[LOGS_SOCKETS] = (struct pollfd){ v->signals, POLLIN, 0 };
-	if (poll(fds, LOGS_SOCKETS + 1, timeout_ms) > 0) {
-		for (i = 0; i < LOGS_SOCKETS; i++)
-			if ((fds[i].revents & POLLIN) != 0)
-				logs_pass_on(fds[i].fd);
-		if ((fds[LOGS_SOCKETS].revents & POLLIN) != 0)
-			take_signals(v);
-	}
-	return v->child != 0;
-}
-
 static void
-take_signals(struct supervisor *v)
+renew(struct supervisor *v, int64_t *remind_ms)
 {
-	struct signalfd_siginfo info;
+	BUF(reason, 4096);
+	bool changed, remind;
 
-	while (read(v->signals, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD)
-			reap(v);
-		else
-			v->stop = true;
+	remind = clock_left_ms(*remind_ms) == 0;
+	changed = certificate_has_changed(&v->certificate);
+	if (remind)
+		*remind_ms = clock_ms() + REMIND_MS;
+	if (!changed && !remind)
+		return;
+	if (certificate_install(&v->certificate, v->settings->myhostname,
+		&reason) == -1) {
+		logs_say("error: TLS_CERT_FILE: %s; the old one stays in use",
+		    buf_text(&reason));
+	} else if (changed) {
+		logs_say("TLS_CERT_FILE: the renewed certificate is in use");
+		(void)kill(v->child, SIGHUP);
 	}
-}
-
-/* Ours and everybody's orphans: we are PID 1. */
-static void
-reap(struct supervisor *v)
-{
-	pid_t pid;
-	int status;
-
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == v->child) {
-			v->child = 0;
-			v->status = status;
-		} else if (pid == v->listener.pid) {
-			v->listener.pid = 0;
-		}
-	}
-	/* Without a port there is no use in going on. */
-	if (v->listener.pid == 0 && v->listener.control != -1 && !v->stop) {
-		logs_say("error: the listener of port 25 ended");
-		v->failed = true;
-		v->stop = true;
-	}
-}
-
-int
-supervise_run(struct supervisor *v)
-{
-	char *arguments[] = { (char[]){ "master" }, (char[]){ "-s" },
-		(char[]){ "-c" }, (char[]){ CONFIG_DIR }, NULL };
-
-	/* What -s stands for: stdout stays, for maillog_file=/dev/stdout. */
-	v->child = start(v, master_path, arguments, false);
-	if (v->child == -1)
-		return EX_OSERR;
-	if (listener_start(&v->listener, v->owners) == -1) {
-		logs_say("error: listener: %s", strerror(errno));
-		v->failed = true;
-		v->stop = true;
-	}
-	serve(v);
-	if (v->child != 0)
-		drain(v);
-	listener_close(&v->listener);
-	return end_status(v);
 }
 
 /* Until somebody ends it. */
@@ -213,34 +214,6 @@ serve(struct supervisor *v)
 			renew(v, &remind_ms);
 		renew_ms = clock_ms() + RENEW_MS;
 	}
-}
-
-/*
- * Hands a renewed certificate to Postfix.  On SIGHUP master(8) lets idle
- * servers end and busy ones finish; their successors read the new file.
- */
-static void
-renew(struct supervisor *v, int64_t *remind_ms)
-{
-	struct buf reason;
-	bool changed, remind;
-
-	remind = clock_left_ms(*remind_ms) == 0;
-	changed = certificate_has_changed(&v->certificate);
-	if (remind)
-		*remind_ms = clock_ms() + REMIND_MS;
-	if (!changed && !remind)
-		return;
-	buf_init(&reason, 4096);
-	if (tls_install(&v->certificate, v->settings->myhostname, &reason) ==
-	    -1) {
-		logs_say("error: TLS_CERT_FILE: %s; the old one stays in use",
-		    buf_text(&reason));
-	} else if (changed) {
-		logs_say("TLS_CERT_FILE: the renewed certificate is in use");
-		(void)kill(v->child, SIGHUP);
-	}
-	buf_free(&reason);
 }
 
 /* Closes the port, waits for what runs, ends Postfix. */
@@ -271,16 +244,6 @@ drain(struct supervisor *v)
 	}
 }
 
-/* Goes on until then; whether v->child still runs. */
-static bool
-wait_until(struct supervisor *v, int64_t deadline_ms)
-{
-	while (clock_left_ms(deadline_ms) > 0)
-		if (!turn(v, clock_left_ms(deadline_ms)))
-			return false;
-	return v->child != 0;
-}
-
 static int
 end_status(const struct supervisor *v)
 {
@@ -295,6 +258,28 @@ end_status(const struct supervisor *v)
 	return WIFEXITED(v->status) && WEXITSTATUS(v->status) != 0
 		   ? WEXITSTATUS(v->status)
 		   : EX_SOFTWARE;
+}
+
+int
+supervise_run(struct supervisor *v)
+{
+	char *arguments[] = { (char[]){ "master" }, (char[]){ "-s" },
+		(char[]){ "-c" }, (char[]){ CONFIG_DIR }, NULL };
+
+	/* What -s stands for: stdout stays, for maillog_file=/dev/stdout. */
+	v->child = start(v, master_path, arguments, false);
+	if (v->child == -1)
+		return EX_OSERR;
+	if (listener_start(&v->listener, v->owners) == -1) {
+		logs_say("error: listener: %s", strerror(errno));
+		v->failed = true;
+		v->stop = true;
+	}
+	serve(v);
+	if (v->child != 0)
+		drain(v);
+	listener_close(&v->listener);
+	return end_status(v);
 }
 
 void

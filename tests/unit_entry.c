@@ -12,18 +12,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "image/agree.h"
 #include "image/health.h"
 #include "image/logs.h"
 #include "image/postconf.h"
 #include "image/sessions.h"
 #include "image/settings.h"
+#include "text.h"
 
 #include "banned.h"
-
-#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 /* An environment without a fault; later words of a test replace these. */
 static const char *const good[] = {
@@ -51,25 +52,64 @@ struct loaded {
 	struct buf warnings;
 };
 
-/* Files of the tests: their content is their path, but for /nowhere. */
-static int
-read_path(const char *path, struct buf *text)
+/* The folder that the tests work in, with files to read. */
+static char folder[] = "/tmp/unit_entry.XXXXXX";
+
+static const struct {
+	const char *name, *content;
+} files[] = {
+	{ "host", "mail.example.org\n" },
+	{ "key", "the key\n" },
+	{ "blank", " secret\n" },
+	{ "crlf", "secret\r\n" },
+	{ "relay", "[relay]\n" },
+	{ "list", "a@example.org,\nb@example.org\n\n" },
+};
+
+static void
+write_file(const char *name, const char *content)
 {
-	if (strcmp(path, "/nowhere") == 0) {
-		errno = ENOENT;
-		return -1;
-	}
-	if (buf_add_text(text, path) == -1)
-		return -1;
-	return buf_add_octet(text, '\n');
+	FILE *file = fopen(name, "w");
+
+	assert_non_null(file);
+	assert_true(fputs(content, file) >= 0);
+	assert_int_equal(fclose(file), 0);
 }
 
-/* Loads the good environment with the changes, NULL-terminated; "NAME"
- * alone takes a variable away. */
+static int
+setup(void **state)
+{
+	size_t i;
+
+	(void)state;
+	if (mkdtemp(folder) == NULL || chdir(folder) == -1)
+		return -1;
+	for (i = 0; i < COUNT(files); i++)
+		write_file(files[i].name, files[i].content);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(files); i++)
+		(void)unlink(files[i].name);
+	(void)unlink("swiftdrop.ini");
+	return chdir("/") == 0 ? rmdir(folder) : -1;
+}
+
+/*
+ * Does with the good environment and its changes (NULL-terminated; "NAME"
+ * alone takes a variable away) what the entry point does.
+ */
 static void
 load(struct loaded *l, const char *const *changes)
 {
 	const char *environment[64];
+	BUF(ini, 1024 * 1024);
 	size_t i, j, n, len;
 
 	n = 0;
@@ -86,12 +126,15 @@ load(struct loaded *l, const char *const *changes)
 		if (strchr(changes[j], '=') != NULL)
 			environment[n++] = changes[j];
 	environment[n] = NULL;
-	buf_init(&l->faults, 65536);
-	buf_init(&l->warnings, 65536);
-	assert_int_equal(settings_load(&l->settings,
-			     (char *const *)(uintptr_t)environment, read_path,
-			     parameters, &l->faults, &l->warnings),
-	    0);
+	l->faults = l->warnings = (struct buf){ .max = 65536 };
+	settings_load(&l->settings, (char *const *)(uintptr_t)environment,
+	    parameters, &l->faults);
+	agree(&l->settings, &l->faults, &l->warnings);
+	if (l->faults.len != 0)
+		return;
+	postconf_ini(&l->settings, "", &ini);
+	write_file("swiftdrop.ini", buf_text(&ini));
+	agree_read_back(&l->settings, "swiftdrop.ini", &l->faults);
 }
 
 static void
@@ -120,7 +163,7 @@ static const struct {
 	{ { "MYHOSTNAME=mx.example.org." },
 	    "MYHOSTNAME: \"mx.example.org.\" must not end with a dot\n" },
 	{ { "MYDOMAIN=-x.org" }, "MYDOMAIN: \"-x.org\" is not a host name\n" },
-	{ { "MYHOSTNAME_FILE=/x.org" },
+	{ { "MYHOSTNAME_FILE=host" },
 	    "MYHOSTNAME: is given twice, with and without _FILE; keep one of "
 	    "them\n" },
 	{ { "DEBUG_FILE=/nowhere" },
@@ -188,6 +231,11 @@ static const struct {
 	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", "
 	    "\"@example.com\"]" },
 	    "RECIPIENTS: no account claims \"@example.com\"\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", "
+	    "\"M\xc3\x9cLLER@example.org\"]",
+	      "SWIFTDROP_A_RECIPIENTS=a@example.org, b@example.org, "
+	      "m\xc3\xbcller@example.org" },
+	    "" },
 	{ { "RECIPIENTS=[\"a@example.org\"]" },
 	    "RECIPIENTS: \"b@example.org\" of account A is missing\n" },
 	{ { "FORWARDS=[]" },
@@ -227,13 +275,38 @@ static const struct {
 	    "SWIFTDROP_SMTP_REINJECT: is set by the image\n" },
 	{ { "SWIFTDROP_A=x" }, "SWIFTDROP_A: names no option, write "
 			       "SWIFTDROP_<SECTION>_<OPTION>\n" },
-	{ { "SWIFTDROP_A_USER= u" },
-	    "SWIFTDROP_A_USER: has blanks or empty lines around its value\n" },
-	{ { "SWIFTDROP_A_KEY_FILE=/x" },
-	    "SWIFTDROP_A_KEY: is given twice, with and without _FILE or in "
-	    "two spellings; keep one of them\n" },
+	{ { "SWIFTDROP_A_KEY_FILE=key" },
+	    "SWIFTDROP_A_KEY_FILE: is given twice in the environment; keep "
+	    "one of them\n" },
+	{ { "SWIFTDROP_a_USER=u" },
+	    "SWIFTDROP_a_USER: is given twice in the environment; keep one of "
+	    "them\n" },
+	{ { "SWIFTDROP_A_RECIPIENTS_FILE=list" },
+	    "SWIFTDROP_A_RECIPIENTS: is given twice, with and without _FILE; "
+	    "keep one of them\n" },
+	{ { "SWIFTDROP_A_USER", "SWIFTDROP_A_USER_FILE=/nowhere" },
+	    "SWIFTDROP_A_USER_FILE: /nowhere: No such file or directory\n"
+	    "SWIFTDROP_A_USER: is missing\n" },
+	{ { "SWIFTDROP_A_KEY", "SWIFTDROP_A_KEY_FILE=/nowhere" },
+	    "SWIFTDROP_A_KEY_FILE: cannot read /nowhere: No such file or "
+	    "directory\n" },
+	{ { "SWIFTDROP_A_KEY", "SWIFTDROP_A_KEY_FILE=crlf" },
+	    "SWIFTDROP_A_KEY_FILE: crlf: ends its line with CR LF; save it "
+	    "with LF\n" },
 	{ { "SWIFTDROP_A_COLOUR=red" },
-	    "SWIFTDROP_A_COLOUR: [A] colour: unknown key\n" },
+	    "SWIFTDROP_A_COLOUR: is read as \"colour\" of [A]: unknown "
+	    "key\n" },
+	{ { "SWIFTDROP_A_COLOUR_FILE=/nowhere" },
+	    "SWIFTDROP_A_COLOUR_FILE: is read as \"colour_file\" of [A]: "
+	    "unknown key\n" },
+	{ { "SWIFTDROP_FILE=/nowhere" },
+	    "SWIFTDROP_FILE: names no option, write "
+	    "SWIFTDROP_<SECTION>_<OPTION>\n" },
+	{ { "POSTFIX__FILE=/nowhere" },
+	    "POSTFIX__FILE: is not the name of a Postfix parameter\n" },
+	{ { "POSTFIX_recipient_delimiter=- +" },
+	    "POSTFIX_recipient_delimiter: holds a blank, which is no "
+	    "delimiter\n" },
 };
 
 static void
@@ -257,6 +330,115 @@ each_fault_is_named(void **state)
 	assert_true(good_so_far);
 }
 
+#define READ_BACK                                                              \
+	": this, or the DEFAULT that it inherits, is another value in a file;" \
+	" take away what is blank around it\n"
+
+/* What a variable can say and a line of a file cannot. */
+static const struct {
+	const char *changes[4];
+	const char *want; /* the whole list of faults */
+} read_back[] = {
+	{ { "SWIFTDROP_A_KEY= secret" }, "SWIFTDROP_A_KEY" READ_BACK },
+	{ { "SWIFTDROP_A_KEY=secret\t" },
+	    "SWIFTDROP_A_KEY: control character in the value\n" },
+	{ { "SWIFTDROP_A_KEY=\xc2\xa0secret" }, "SWIFTDROP_A_KEY" READ_BACK },
+	{ { "SWIFTDROP_A_KEY", "SWIFTDROP_A_KEY_FILE=blank" },
+	    "SWIFTDROP_A_KEY" READ_BACK },
+	{ { "SWIFTDROP_A_KEY", "SWIFTDROP_DEFAULT_KEY=k " },
+	    "SWIFTDROP_A_KEY" READ_BACK },
+	{ { "SWIFTDROP_A_KEY=k ", "SWIFTDROP_A_TEMP_URL_KEY= k" },
+	    "SWIFTDROP_A_KEY" READ_BACK "SWIFTDROP_A_TEMP_URL_KEY" READ_BACK },
+	{ { "SWIFTDROP_A_USER=u\rkey = x" },
+	    "SWIFTDROP_A_USER: control character in the value\n" },
+	{ { "SWIFTDROP_A_USER=u\n[B]" },
+	    "SWIFTDROP_A_USER: must be a single line\n" },
+	/* These are the same in a file. */
+	{ { "SWIFTDROP_A_USER= u\t" }, "" },
+	{ { "SWIFTDROP_A_PREFIX= " }, "" },
+	{ { "SWIFTDROP_A_PROXY= " }, "" },
+	{ { "SWIFTDROP_A_USER=\xc2\xa0u\xc2\x85v\xe2\x80\xa8" }, "" },
+	{ { "SWIFTDROP_A_USER=u = v ; # [x]" }, "" },
+	{ { "SWIFTDROP_A_RECIPIENTS=\na@example.org,\n\n b@example.org \n" },
+	    "" },
+	{ { "SWIFTDROP_A_RECIPIENTS", "SWIFTDROP_A_RECIPIENTS_FILE=list" },
+	    "" },
+	{ { "SWIFTDROP_A_PREFIX=" }, "" },
+	{ { "SWIFTDROP_DEFAULT_DELETE_AFTER=9", "SWIFTDROP_A_DELETE_AFTER=" },
+	    "" },
+	{ { "SWIFTDROP_A_AUTHURL=http://user@[::1]:8080/auth/v1.0" }, "" },
+	{ { "SWIFTDROP_SMTP_TIMEOUT=7", "SWIFTDROP_A_INSECURE=ON" }, "" },
+};
+
+static void
+file_means_what_the_variables_meant(void **state)
+{
+	struct loaded l;
+	size_t i;
+	bool good_so_far;
+
+	(void)state;
+	good_so_far = true;
+	for (i = 0; i < COUNT(read_back); i++) {
+		load(&l, read_back[i].changes);
+		if (strcmp(buf_text(&l.faults), read_back[i].want) != 0) {
+			print_error("row %zu: got\n%swant\n%s", i,
+			    buf_text(&l.faults), read_back[i].want);
+			good_so_far = false;
+		}
+		unload(&l);
+	}
+	assert_true(good_so_far);
+}
+
+/* Whatever was written: a file that holds another configuration is seen. */
+static void
+file_that_says_more_is_a_fault(void **state)
+{
+	static const struct {
+		const char *from, *to;
+		const char *want; /* among the faults */
+	} rows[] = {
+		{ "\n[A]\n", "\n[B]\n", "SWIFTDROP_A_RECIPIENTS" READ_BACK },
+		{ "log = postlog:/run/swiftdrop/log/socket", "log = none",
+		    "SWIFTDROP_SMTP_LOG" READ_BACK },
+		{ "metadata = yes", "metadata = no",
+		    "SWIFTDROP_A_METADATA" READ_BACK },
+		{ "retries = 2", "retries = 3\ndelete_after = 1",
+		    "SWIFTDROP_A_RETRIES" READ_BACK
+		    "SWIFTDROP_A_DELETE_AFTER" READ_BACK },
+		{ "key = secret", "key = ***", "SWIFTDROP_A_KEY" READ_BACK },
+		{ "user = u", "user = u\n  v",
+		    ": [A] user: must be a single line\n" },
+	};
+	static const char *const changes[] = { NULL };
+	const char *at;
+	struct loaded l;
+	size_t i;
+
+	(void)state;
+	load(&l, changes);
+	assert_string_equal(buf_text(&l.faults), "");
+	for (i = 0; i < COUNT(rows); i++) {
+		BUF(ini, 65536);
+		BUF(other, 65536);
+
+		buf_reset(&l.faults);
+		postconf_ini(&l.settings, "", &ini);
+		at = strstr(buf_text(&ini), rows[i].from);
+		assert_non_null(at);
+		buf_add(&other, ini.data, (size_t)(at - ini.data));
+		buf_adds(&other, rows[i].to);
+		buf_adds(&other, at + strlen(rows[i].from));
+		write_file("swiftdrop.ini", buf_text(&other));
+		agree_read_back(&l.settings, "swiftdrop.ini", &l.faults);
+		if (strstr(buf_text(&l.faults), rows[i].want) == NULL)
+			fail_msg("row %zu: got\n%swant\n%s", i,
+			    buf_text(&l.faults), rows[i].want);
+	}
+	unload(&l);
+}
+
 static void
 faults_of_all_accounts_are_named_at_once(void **state)
 {
@@ -277,8 +459,12 @@ kubernetes_own_variables_do_no_harm(void **state)
 {
 	static const char *const changes[] = {
 		"SWIFTDROP_SERVICE_HOST=10.0.0.1", "SWIFTDROP_PORT=tcp://x",
-		"SWIFTDROP_PORT_25_TCP=tcp://x", "POSTFIX_SERVICE_HOST=x",
-		"POSTFIX_PORT_25_TCP_ADDR=x", NULL
+		"SWIFTDROP_PORT_25_TCP=tcp://x",
+		"SWIFTDROP_REST_SERVICE_PORT_HTTP=1",
+		"SWIFTDROP_REST_PORT_1_TCP_ADDR=x", "SWIFTDROP_NAME=/x/y",
+		"SWIFTDROP_ENV_KEY_FILE=/nowhere", "POSTFIX_SERVICE_HOST=x",
+		"POSTFIX_PORT_25_TCP_ADDR=x", "POSTFIX_FILE=/nowhere",
+		"POSTFIX_X_FILE=/nowhere", NULL
 	};
 	struct loaded l;
 
@@ -313,20 +499,25 @@ domain_is_the_rest_of_the_name(void **state)
 	}
 }
 
+/* An empty variable beside it is no second form. */
 static void
 file_gives_a_value_less_one_newline(void **state)
 {
-	static const char *const changes[] = { "SWIFTDROP_A_KEY",
-		"SWIFTDROP_A_KEY_FILE=/the/key",
-		"POSTFIX_relayhost_FILE=/relay", NULL };
+	static const char *const changes[] = { "SWIFTDROP_A_KEY=",
+		"SWIFTDROP_A_KEY_FILE=key", "SWIFTDROP_A_USER=",
+		"SWIFTDROP_A_USER_FILE=key", "MYHOSTNAME=",
+		"MYHOSTNAME_FILE=host", "POSTFIX_relayhost_FILE=relay",
+		"POSTFIX_relayhost=", NULL };
 	struct loaded l;
 
 	(void)state;
 	load(&l, changes);
 	assert_string_equal(buf_text(&l.faults), "");
-	assert_string_equal(l.settings.config.accounts[0].key, "/the/key");
-	assert_string_equal(settings_parameter(&l.settings, "relayhost"),
-	    "/relay");
+	assert_string_equal(l.settings.config.accounts[0].key, "the key");
+	assert_string_equal(l.settings.config.accounts[0].user, "the key");
+	assert_string_equal(l.settings.myhostname, "mail.example.org");
+	assert_string_equal(
+	    table_get(&l.settings.environment.postfix, "relayhost"), "[relay]");
 	unload(&l);
 }
 
@@ -375,16 +566,14 @@ texts_follow_the_settings(void **state)
 	    "swiftdrop unix - n n - 50 spawn\n  user=x argv=/y\n"
 	    "127.0.0.1:10026 inet n - n - - smtpd\n  -o c=d\n";
 	struct loaded l;
-	struct buf text;
+	BUF(text, 65536);
 
 	(void)state;
-	buf_init(&text, 65536);
 	load(&l, changes);
 	assert_string_equal(buf_text(&l.faults), "");
-	assert_int_equal(postconf_main(&l.settings, main_cf, &text), 0);
-	assert_non_null(strstr(text.data, "\nrelayhost = [relay]\n") != NULL
-			    ? text.data
-			    : strstr(text.data, "relayhost = [relay]\n"));
+	postconf_main(&l.settings, main_cf, &text);
+	assert_int_equal(text.error, 0);
+	assert_ptr_equal(strstr(text.data, "relayhost = [relay]\n"), text.data);
 	assert_null(strstr(text.data, "[other]"));
 	assert_non_null(
 	    strstr(text.data, "\nsmtpd_upstream_proxy_protocol = haproxy\n"));
@@ -392,7 +581,8 @@ texts_follow_the_settings(void **state)
 	assert_non_null(strstr(text.data, "\nmessage_size_limit = 3048576\n"));
 
 	buf_reset(&text);
-	assert_int_equal(postconf_master(&l.settings, master_cf, &text), 0);
+	postconf_master(&l.settings, master_cf, &text);
+	assert_int_equal(text.error, 0);
 	assert_ptr_equal(strstr(text.data,
 			     "smtpd pass - - n - - smtpd\n  -o a=b\n"
 			     "  -o message_size_limit=2000000\n"
@@ -406,14 +596,25 @@ texts_follow_the_settings(void **state)
 	    text.data);
 
 	buf_reset(&text);
-	assert_int_equal(postconf_ini(&l.settings, &text), 0);
+	postconf_ini(&l.settings, "", &text);
 	assert_non_null(strstr(text.data, "recipient_delimiter = -\n"));
 	assert_non_null(strstr(text.data, "message_size_limit = 2065536\n"));
 	assert_non_null(
 	    strstr(text.data, "recipients = a@example.org,b@example.org\n"));
 
 	buf_reset(&text);
-	assert_int_equal(postconf_forwards(&l.settings, &text), 0);
+	postconf_domains(&l.settings, "", &text);
+	assert_string_equal(text.data,
+	    "example.org swiftdrop-client:[127.0.0.1]:10025\n"
+	    "mx.example.org swiftdrop-client:[127.0.0.1]:10025\n");
+
+	buf_reset(&text);
+	postconf_recipients(&l.settings, "", &text);
+	assert_string_equal(text.data,
+	    "a@example.org stored\nb@example.org stored\n");
+
+	buf_reset(&text);
+	postconf_forwards(&l.settings, "", &text);
 	assert_string_equal(text.data,
 	    "f@example.org x@example.net\n"
 	    "g@example.org a@example.org, y@example.net\n"
@@ -421,9 +622,8 @@ texts_follow_the_settings(void **state)
 	    "postmaster@mx.example.org f@example.org\n");
 
 	buf_reset(&text);
-	assert_int_equal(health_describe(&l.settings, &text), 0);
+	health_describe(&l.settings, "", &text);
 	assert_string_equal(text.data, "haproxy\na@example.org\n");
-	buf_free(&text);
 	unload(&l);
 }
 
@@ -432,17 +632,18 @@ base_without_a_public_server_is_refused(void **state)
 {
 	static const char *const changes[] = { NULL };
 	struct loaded l;
-	struct buf text;
+	BUF(text, 65536);
 
 	(void)state;
-	buf_init(&text, 65536);
 	load(&l, changes);
-	assert_int_equal(postconf_master(&l.settings,
-			     "x unix - n n - 50 smtpd\n", &text),
-	    -1);
-	assert_int_equal(errno, EINVAL);
-	assert_int_equal(postconf_main(&l.settings, "# nothing\n", &text), -1);
-	buf_free(&text);
+	postconf_master(&l.settings, "x unix - n n - 50 smtpd\n", &text);
+	assert_int_equal(text.error, EINVAL);
+	buf_reset(&text);
+	postconf_main(&l.settings, "# nothing\n", &text);
+	assert_int_equal(text.error, EINVAL);
+	buf_reset(&text);
+	postconf_main(&l.settings, "a = b\nno parameter\n", &text);
+	assert_int_equal(text.error, EINVAL);
 	unload(&l);
 }
 
@@ -460,19 +661,15 @@ log_lines_get_a_host_and_lose_control_characters(void **state)
 		{ "<not a priority> text", "<not a priority> text\n" },
 		{ "", "\n" },
 	};
-	struct buf line;
 	size_t i;
 
 	(void)state;
-	buf_init(&line, 1024);
 	for (i = 0; i < COUNT(rows); i++) {
-		buf_reset(&line);
-		assert_int_equal(logs_line(rows[i].in, strlen(rows[i].in), "mx",
-				     &line),
-		    0);
+		BUF(line, 1024);
+
+		logs_line(rows[i].in, strlen(rows[i].in), "mx", &line);
 		assert_string_equal(buf_text(&line), rows[i].want);
 	}
-	buf_free(&line);
 }
 
 static void
@@ -498,6 +695,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_fault_is_named),
+		cmocka_unit_test(file_means_what_the_variables_meant),
+		cmocka_unit_test(file_that_says_more_is_a_fault),
 		cmocka_unit_test(faults_of_all_accounts_are_named_at_once),
 		cmocka_unit_test(kubernetes_own_variables_do_no_harm),
 		cmocka_unit_test(domain_is_the_rest_of_the_name),
@@ -510,5 +709,5 @@ main(void)
 		cmocka_unit_test(sessions_are_open_connections_to_our_port),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -467,9 +467,16 @@ def test_every_fault_is_named_at_once(podman, tmp_path):
                  "POSTFIX_myhostname: has its own variable, MYHOSTNAME",
                  "SWIFTDROP_SMTP_LOG: is set by the image",
                  "SWIFTDROP_A_AUTH_VERSION: ", "SWIFTDROP_B_RETRIES: ",
-                 "SWIFTDROP_C_KEY_FILE: /nowhere: No such file"):
+                 "SWIFTDROP_C_KEY_FILE: cannot read /nowhere: No such file"):
         assert f"error: {name}" in log, name
     assert "SERVICE" not in log and "PORT:" not in log
+
+
+def test_value_that_the_file_cannot_hold_is_named(podman, tmp_path, settings):
+    status, log = launch(podman, tmp_path, settings(SWIFTDROP_A_KEY="key "))
+    assert status == 78
+    assert "error: SWIFTDROP_A_KEY: this, or the DEFAULT that it" in log
+    assert log.count("error: ") == 1
 
 
 def test_secrets_as_files_and_where_they_end_up(run, settings, box, tmp_path):

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Where things are in the image.
+ */
+#ifndef PATHS_H
+#define PATHS_H
+
+#define RUN_DIR     "/run/swiftdrop"
+#define CONFIG_DIR  RUN_DIR "/postfix"
+#define INI_PATH    RUN_DIR "/swiftdrop.ini"
+#define HEALTH_PATH RUN_DIR "/health"
+#define CHAIN_PATH  RUN_DIR "/tls/chain.pem"
+#define LOG_PATH    RUN_DIR "/log/socket"
+#define QUEUE_DIR   "/var/spool/postfix"
+#define SPOOL_DIR   QUEUE_DIR "/swiftdrop"
+#define PASS_SOCKET QUEUE_DIR "/private/smtpd"
+#define SHARE_DIR   "/usr/share/swiftdrop"
+#define FILTER_PATH "/usr/sbin/swiftdrop"
+#define FILTER_USER "swiftdrop"
+
+#endif
