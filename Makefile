@@ -91,7 +91,8 @@ $(B)/%.o: %.c Makefile
 # libc is not among them: names are looked up as the host does it.
 static: swiftdrop.static
 
-CURL_A = $(B)/curl/install/lib/libcurl.a
+CURL = $(B)/curl
+CURL_A = $(CURL)/install/lib/libcurl.a
 ARCHIVES = -l:libssl.a -l:libcrypto.a -l:libjansson.a
 
 swiftdrop.static: $(B)/static/swiftdrop.o $(PARTS:%=$(B)/static/%.o) $(CURL_A)
@@ -99,12 +100,12 @@ swiftdrop.static: $(B)/static/swiftdrop.o $(PARTS:%=$(B)/static/%.o) $(CURL_A)
 
 # Anew when Debian's source has a fix: make clean first.
 $(CURL_A): image/build-curl
-	image/build-curl $(B)/curl > $(B)/curl.log 2>&1 || \
+	image/build-curl $(CURL) > $(B)/curl.log 2>&1 || \
 		{ tail -n 30 $(B)/curl.log; exit 1; }
 
 $(B)/static/%.o: %.c Makefile $(CURL_A)
 	@mkdir -p $(@D)
-	$(COMPILE) -I$(B)/curl/install/include -DSTATIC_LIBRARIES -c -o $@ $<
+	$(COMPILE) -I$(CURL)/install/include -DSTATIC_LIBRARIES -c -o $@ $<
 
 # ---- demonstration --------------------------------------------------------
 

@@ -35,10 +35,9 @@ swiftdrop-entry $(B)/swiftdrop-entry: $(B)/image/swiftdrop-entry.o \
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ \
 		-ljansson -lcrypto
 
-image-programs: swiftdrop-entry
-	$(MAKE) CPPFLAGS=-I/build/curl/install/include swiftdrop
+image-programs: swiftdrop-entry swiftdrop.static
 	install -D -m 755 swiftdrop-entry $(DESTDIR)/usr/sbin/swiftdrop-entry
-	install -D -m 755 swiftdrop $(DESTDIR)/usr/sbin/swiftdrop
+	install -D -m 755 swiftdrop.static $(DESTDIR)/usr/sbin/swiftdrop
 	install -D -m 644 postfix/main.cf $(DESTDIR)/usr/share/swiftdrop/main.cf
 	cat postfix/master.cf postfix/master-spawn.cf > \
 		$(DESTDIR)/usr/share/swiftdrop/master.cf

@@ -189,6 +189,17 @@ def test_stores_mail_and_tells_so_on_stdout(run, settings, box):
     assert "testing" not in log
 
 
+def test_case_of_a_letter_outside_us_ascii_does_not_count(run, box):
+    recipients = ["a@example.org", "müller@example.org"]
+    run(image.variables(
+        {"A": {"recipients": ",".join(recipients), **box.options()}},
+        recipients, POSTMASTER=POSTMASTER))
+    with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+        client.sendmail("someone@foreign.example", "MÜLLER@example.org",
+                        mail(), mail_options=["SMTPUTF8"])
+    assert box.only()[1]["x-object-meta-envelope-to"] == "MÜLLER@example.org"
+
+
 def test_large_mail_waits_on_the_spool_volume(run, settings, box):
     run(settings())
     content = mail("large", 2 * 2**20)
