@@ -490,23 +490,10 @@ take_file(struct loader *l)
 	"^SWIFTDROP_(([^=]*_)?(SERVICE_HOST|SERVICE_PORT(_[^=]+)?|PORT("       \
 	"_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)|NAME|ENV_[^=]*)="
 
-/* Whether text is what a pattern of regex(7) describes. */
-static bool
-matches(const char *pattern, const char *text)
-{
-	regex_t regex;
-	bool found;
-
-	if (regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
-		return false;
-	found = regexec(&regex, text, 0, NULL, 0) == 0;
-	regfree(&regex);
-	return found;
-}
-
 char **
 config_variables(char *const *environment)
 {
+	regex_t made_up;
 	char **ours;
 	size_t i, n;
 
@@ -516,10 +503,16 @@ config_variables(char *const *environment)
 	ours = calloc(n + 1, sizeof(*ours));
 	if (ours == NULL || n == 0)
 		return ours;
+	if (regcomp(&made_up, MADE_UP, REG_EXTENDED | REG_NOSUB) != 0) {
+		free(ours);
+		errno = ENOMEM;
+		return NULL;
+	}
 	for (i = 0, n = 0; environment[i] != NULL; i++)
 		if (strncmp(environment[i], VARIABLE, VARIABLE_LEN) == 0 &&
-		    !matches(MADE_UP, environment[i]))
+		    regexec(&made_up, environment[i], 0, NULL, 0) != 0)
 			ours[n++] = environment[i];
+	regfree(&made_up);
 	return ours;
 }
 
@@ -731,7 +724,14 @@ check_url(const char *value)
 static const char *
 check_proxy(const char *value)
 {
-	return matches(PROXY_URL, value)
+	regex_t regex;
+	bool found;
+
+	if (regcomp(&regex, PROXY_URL, REG_EXTENDED | REG_NOSUB) != 0)
+		return strerror(ENOMEM);
+	found = regexec(&regex, value, 0, NULL, 0) == 0;
+	regfree(&regex);
+	return found
 		   ? NULL
 		   : "must be http://host:port or http://user:password@host:port,"
 		     " with / ? # @ in user and password as %2F %3F %23 %40";

@@ -167,8 +167,11 @@ add_host(struct buf *out, const char *url)
 	host = host == NULL ? url : host + 3;
 	len = strcspn(host, "/?");
 	at = memrchr(host, '@', len);
-	buf_addf(out, "%.*s", (int)(len - (at == NULL ? 0 : at + 1 - host)),
-	    at == NULL ? host : at + 1);
+	if (at != NULL)
+		at++;
+	else
+		at = host;
+	buf_add(out, at, (size_t)(host + len - at));
 }
 
 /* What an answer says to people: a line of text, or Keystone's message. */
