@@ -288,13 +288,6 @@ def eventually(check, seconds=30):
 
 
 @pytest.fixture(scope="module")
-def podman(lab_folder):
-    podman = image.Podman(f"{lab_folder}/podman")
-    podman.build(lab_folder, f"{lab_folder}/image-build.log")
-    return podman
-
-
-@pytest.fixture(scope="module")
 def swift(podman, lab_folder):
     """A Swift on a network of our own."""
     with image.network():
