@@ -54,40 +54,60 @@ OWN_REPLY(utf8_address, 553, "5.6.7", "Internationalized address needs SMTPUTF8"
 OWN_REPLY(too_many_recipients, 452, "4.5.3", "Error: too many recipients");
 OWN_REPLY(lmtp, 421, "4.5.1", "Error: SMTP, not LMTP");
 OWN_REPLY(xforward_denied, 550, "5.7.0", "Error: insufficient authorization");
+/* clang-format on */
 
-typedef const struct reply *command_fn(struct smtp *s, char *argument);
+static bool
+is_number(const char *value)
+{
+	return *value != '\0' && value[strspn(value, "0123456789")] == '\0';
+}
 
-static command_fn do_helo, do_ehlo, do_lhlo, do_xforward, do_mail, do_rcpt,
-    do_data, do_rset, do_noop, do_vrfy, do_quit;
+static bool
+is_body(const char *value)
+{
+	return strcasecmp(value, "7BIT") == 0 ||
+	       strcasecmp(value, "8BITMIME") == 0;
+}
 
-#define IN(state)      (1U << (state))
-#define IN_TRANSACTION (IN(SMTP_MAIL) | IN(SMTP_RCPT))
-#define IN_SESSION     (IN(SMTP_START) | IN(SMTP_READY) | IN_TRANSACTION)
+static bool
+is_ret(const char *value)
+{
+	return strcasecmp(value, "FULL") == 0 || strcasecmp(value, "HDRS") == 0;
+}
 
-/* Every verb we know and when it may come; RFC 5321 section 4.1.4. */
-static const struct command {
-	const char *verb;
-	command_fn *run;
-	unsigned int allowed; /* mask of IN(state) */
-	enum smtp_state next; /* after a 2yz or 3yz reply */
-} commands[] = {
-	{ "EHLO", do_ehlo, IN_SESSION, SMTP_READY },               /* 4.1.1.1 */
-	{ "HELO", do_helo, IN_SESSION, SMTP_READY },               /* 4.1.1.1 */
-	{ "LHLO", do_lhlo, IN_SESSION, SMTP_QUIT },                /* RFC 2033 */
-	{ "XFORWARD", do_xforward, IN(SMTP_READY), SMTP_READY },   /* XFORWARD_README */
-	{ "MAIL", do_mail, IN(SMTP_READY), SMTP_MAIL },            /* 4.1.1.2 */
-	{ "RCPT", do_rcpt, IN_TRANSACTION, SMTP_RCPT },            /* 4.1.1.3 */
-	{ "DATA", do_data, IN_TRANSACTION, SMTP_DATA },            /* 4.1.1.4 */
-	{ "RSET", do_rset, IN(SMTP_START), SMTP_START },           /* 4.1.1.5 */
-	{ "RSET", do_rset, IN_SESSION, SMTP_READY },
-	{ "VRFY", do_vrfy, IN_SESSION, SMTP_SAME },                /* 4.1.1.6 */
-	{ "NOOP", do_noop, IN_SESSION, SMTP_SAME },                /* 4.1.1.9 */
-	{ "QUIT", do_quit, IN_SESSION, SMTP_QUIT },                /* 4.1.1.10 */
-};
+/* Printable, and UTF-8 for utf-8-addr-xtext (RFC 6533 section 3). */
+static bool
+is_xtext(const char *value)
+{
+	return !text_has_control(value) && utf8_is_valid(value, strlen(value));
+}
 
-static bool is_number(const char *), is_body(const char *), is_ret(const char *),
-    is_xtext(const char *), is_notify(const char *), is_orcpt(const char *);
+static bool
+is_orcpt(const char *value)
+{
+	return is_xtext(value) && strchr(value, ';') != NULL;
+}
 
+/* RFC 3461 section 4.1 */
+static bool
+is_notify(const char *value)
+{
+	size_t len;
+
+	if (strcasecmp(value, "NEVER") == 0)
+		return true;
+	for (;; value += len + 1) {
+		len = strcspn(value, ",");
+		if (!text_is(value, len, "SUCCESS") &&
+		    !text_is(value, len, "FAILURE") &&
+		    !text_is(value, len, "DELAY"))
+			return false;
+		if (value[len] == '\0')
+			return true;
+	}
+}
+
+/* clang-format off */
 const struct smtp_parameter smtp_parameters[PARAMETERS] = {
 	[PARAMETER_SIZE] = { "SIZE", "SIZE", true, is_number },            /* RFC 1870 */
 	[PARAMETER_BODY] = { "BODY", "8BITMIME", true, is_body },          /* RFC 6152 */
@@ -163,74 +183,6 @@ smtp_greeting(struct smtp *s)
 {
 	return smtp_compose(s, 220, NULL, "%s ESMTP swiftdrop",
 	    s->config->hostname);
-}
-
-/* The row of a verb for this state, else any row of that verb, else NULL. */
-static const struct command *
-find_command(const struct smtp *s, const char *line, size_t verb_len)
-{
-	const struct command *found;
-	size_t i;
-
-	found = NULL;
-	for (i = 0; i < COUNT(commands); i++) {
-		if (!text_is(line, verb_len, commands[i].verb))
-			continue;
-		found = &commands[i];
-		if ((found->allowed & IN(s->state)) != 0)
-			break;
-	}
-	return found;
-}
-
-/*
- * What the server in front has taken must not bounce: where we cannot, the
- * two disagree, which is a fault of the configuration.
- */
-static const struct reply *
-soften(struct smtp *s, const struct command *command, const struct reply *r)
-{
-	if (!s->transaction.xforward_used || r->code < 500 ||
-	    (IN(command->next) & IN_TRANSACTION) == 0 || r == &reply_too_big ||
-	    r == &reply_unknown_550 || r == &s->composed)
-		return r;
-	s->softened = r;
-	return &reply_config_error;
-}
-
-const struct reply *
-smtp_command(struct smtp *s, const char *line, size_t len)
-{
-	const struct command *command;
-	const struct reply *r;
-	size_t verb_len;
-	char *copy, *verb;
-
-	if (memchr(line, '\0', len) != NULL)
-		return smtp_refuse(s, &reply_unknown);
-	while (len > 0 && strchr(SMTP_BLANKS, line[len - 1]) != NULL)
-		len--;
-	copy = strndup(line, len);
-	if (copy == NULL)
-		return &reply_write_error;
-	verb = copy + strspn(copy, SMTP_BLANKS);
-	verb_len = strcspn(verb, SMTP_BLANKS);
-	command = find_command(s, verb, verb_len);
-	if (command == NULL)
-		r = &reply_unknown;
-	else if ((command->allowed & IN(s->state)) == 0)
-		r = &reply_sequence;
-	else
-		r = soften(s, command,
-		    command->run(s, verb + verb_len +
-					strspn(verb + verb_len, SMTP_BLANKS)));
-	/* The only place, but for the end of data, where the state changes. */
-	if ((r->code < 400 || r == &reply_lmtp) && command->next != SMTP_SAME)
-		s->state = command->next;
-	free(copy);
-	/* A recipient that is refused is no error of the client's. */
-	return r == &reply_unknown_550 || r == &s->composed ? r
-							    : smtp_refuse(s, r);
 }
 
 const struct reply *
@@ -463,57 +415,6 @@ take_parameters(char **parameters, bool of_mail, char *text)
 	return NULL;
 }
 
-static bool
-is_number(const char *value)
-{
-	return *value != '\0' && value[strspn(value, "0123456789")] == '\0';
-}
-
-static bool
-is_body(const char *value)
-{
-	return strcasecmp(value, "7BIT") == 0 ||
-	       strcasecmp(value, "8BITMIME") == 0;
-}
-
-static bool
-is_ret(const char *value)
-{
-	return strcasecmp(value, "FULL") == 0 || strcasecmp(value, "HDRS") == 0;
-}
-
-/* Printable, and UTF-8 for utf-8-addr-xtext (RFC 6533 section 3). */
-static bool
-is_xtext(const char *value)
-{
-	return !text_has_control(value) && utf8_is_valid(value, strlen(value));
-}
-
-static bool
-is_orcpt(const char *value)
-{
-	return is_xtext(value) && strchr(value, ';') != NULL;
-}
-
-/* RFC 3461 section 4.1 */
-static bool
-is_notify(const char *value)
-{
-	size_t len;
-
-	if (strcasecmp(value, "NEVER") == 0)
-		return true;
-	for (;; value += len + 1) {
-		len = strcspn(value, ",");
-		if (!text_is(value, len, "SUCCESS") &&
-		    !text_is(value, len, "FAILURE") &&
-		    !text_is(value, len, "DELAY"))
-			return false;
-		if (value[len] == '\0')
-			return true;
-	}
-}
-
 static const struct reply *
 do_mail(struct smtp *s, char *argument)
 {
@@ -640,6 +541,103 @@ do_quit(struct smtp *s, char *argument)
 {
 	(void)s;
 	return *argument == '\0' ? &reply_bye : &reply_syntax;
+}
+
+typedef const struct reply *command_fn(struct smtp *s, char *argument);
+
+#define IN(state)      (1U << (state))
+#define IN_TRANSACTION (IN(SMTP_MAIL) | IN(SMTP_RCPT))
+#define IN_SESSION     (IN(SMTP_START) | IN(SMTP_READY) | IN_TRANSACTION)
+
+/* clang-format off */
+/* Every verb we know and when it may come; RFC 5321 section 4.1.4. */
+static const struct command {
+	const char *verb;
+	command_fn *run;
+	unsigned int allowed; /* mask of IN(state) */
+	enum smtp_state next; /* after a 2yz or 3yz reply */
+} commands[] = {
+	{ "EHLO", do_ehlo, IN_SESSION, SMTP_READY },               /* 4.1.1.1 */
+	{ "HELO", do_helo, IN_SESSION, SMTP_READY },               /* 4.1.1.1 */
+	{ "LHLO", do_lhlo, IN_SESSION, SMTP_QUIT },                /* RFC 2033 */
+	{ "XFORWARD", do_xforward, IN(SMTP_READY), SMTP_READY },   /* XFORWARD_README */
+	{ "MAIL", do_mail, IN(SMTP_READY), SMTP_MAIL },            /* 4.1.1.2 */
+	{ "RCPT", do_rcpt, IN_TRANSACTION, SMTP_RCPT },            /* 4.1.1.3 */
+	{ "DATA", do_data, IN_TRANSACTION, SMTP_DATA },            /* 4.1.1.4 */
+	{ "RSET", do_rset, IN(SMTP_START), SMTP_START },           /* 4.1.1.5 */
+	{ "RSET", do_rset, IN_SESSION, SMTP_READY },
+	{ "VRFY", do_vrfy, IN_SESSION, SMTP_SAME },                /* 4.1.1.6 */
+	{ "NOOP", do_noop, IN_SESSION, SMTP_SAME },                /* 4.1.1.9 */
+	{ "QUIT", do_quit, IN_SESSION, SMTP_QUIT },                /* 4.1.1.10 */
+};
+/* clang-format on */
+
+/* The row of a verb for this state, else any row of that verb, else NULL. */
+static const struct command *
+find_command(const struct smtp *s, const char *line, size_t verb_len)
+{
+	const struct command *found;
+	size_t i;
+
+	found = NULL;
+	for (i = 0; i < COUNT(commands); i++) {
+		if (!text_is(line, verb_len, commands[i].verb))
+			continue;
+		found = &commands[i];
+		if ((found->allowed & IN(s->state)) != 0)
+			break;
+	}
+	return found;
+}
+
+/*
+ * What the server in front has taken must not bounce: where we cannot, the
+ * two disagree, which is a fault of the configuration.
+ */
+static const struct reply *
+soften(struct smtp *s, const struct command *command, const struct reply *r)
+{
+	if (!s->transaction.xforward_used || r->code < 500 ||
+	    (IN(command->next) & IN_TRANSACTION) == 0 || r == &reply_too_big ||
+	    r == &reply_unknown_550 || r == &s->composed)
+		return r;
+	s->softened = r;
+	return &reply_config_error;
+}
+
+const struct reply *
+smtp_command(struct smtp *s, const char *line, size_t len)
+{
+	const struct command *command;
+	const struct reply *r;
+	size_t verb_len;
+	char *copy, *verb;
+
+	if (memchr(line, '\0', len) != NULL)
+		return smtp_refuse(s, &reply_unknown);
+	while (len > 0 && strchr(SMTP_BLANKS, line[len - 1]) != NULL)
+		len--;
+	copy = strndup(line, len);
+	if (copy == NULL)
+		return &reply_write_error;
+	verb = copy + strspn(copy, SMTP_BLANKS);
+	verb_len = strcspn(verb, SMTP_BLANKS);
+	command = find_command(s, verb, verb_len);
+	if (command == NULL)
+		r = &reply_unknown;
+	else if ((command->allowed & IN(s->state)) == 0)
+		r = &reply_sequence;
+	else
+		r = soften(s, command,
+		    command->run(s, verb + verb_len +
+					strspn(verb + verb_len, SMTP_BLANKS)));
+	/* The only place, but for the end of data, where the state changes. */
+	if ((r->code < 400 || r == &reply_lmtp) && command->next != SMTP_SAME)
+		s->state = command->next;
+	free(copy);
+	/* A recipient that is refused is no error of the client's. */
+	return r == &reply_unknown_550 || r == &s->composed ? r
+							    : smtp_refuse(s, r);
 }
 
 void
