@@ -129,6 +129,40 @@ a_long_line_is_cut_not_lost(void **state)
 	got = received();
 	assert_memory_equal(got, "deferred: to=xxx", 16);
 	assert_in_range(strlen(got), LOG_LINE_MAX - 10, LOG_LINE_MAX);
+	log_text(LOG_CONFIG, LOG_LEVEL_ERROR, "%s", much);
+	got = received();
+	assert_memory_equal(got, "config: xxx", 11);
+	assert_in_range(strlen(got), LOG_LINE_MAX - 10, LOG_LINE_MAX);
+}
+
+/* A field without its name, or an empty one, would end the journal's entry. */
+static void
+a_field_without_room_is_left_out_whole(void **state)
+{
+	static const char *const keys[] = { "a", "b", "c", "d", "e", "f", "g",
+		"h", "i", "j", "k", "l" };
+	struct log_line l;
+	char much[6000];
+	const char *p;
+	size_t i;
+
+	(void)state;
+	memset(much, 'x', sizeof(much) - 1);
+	much[sizeof(much) - 1] = '\0';
+	log_open("none", false);
+	log_begin(&l, LOG_DEFERRED, LOG_LEVEL_WARNING);
+	for (i = 0; i < COUNT(keys); i++)
+		log_add(&l, keys[i], "%s", much);
+	log_add(&l, "dsn", "2.0.0");
+	log_add(&l, "size", "241");
+	for (p = l.fields.data; p < l.fields.data + l.fields.len;
+	     p += strlen(p) + 1)
+		assert_true(strspn(p, "ABCDEFGHIJKLDSNIZE") > 0 &&
+			    strchr(p, '=') != NULL);
+	assert_memory_equal(l.fields.data + l.fields.len - 19,
+	    "DSN=2.0.0\0SIZE=241", 19);
+	assert_in_range(l.fields.len, LOG_FIELDS_MAX - 6100, LOG_FIELDS_MAX);
+	log_end(&l);
 }
 
 static void
@@ -247,6 +281,7 @@ main(void)
 		cmocka_unit_test(verbs_are_those_of_the_manual),
 		cmocka_unit_test(control_characters_are_escaped),
 		cmocka_unit_test(a_long_line_is_cut_not_lost),
+		cmocka_unit_test(a_field_without_room_is_left_out_whole),
 		cmocka_unit_test(nothing_is_written_where_none_is_wanted),
 		cmocka_unit_test(targets_are_those_of_the_manual),
 		cmocka_unit_test(what_a_peer_chose_cannot_end_a_value),
