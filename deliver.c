@@ -243,6 +243,7 @@ fill_places(struct delivery *d)
 		p->put.message = &d->message;
 		p->put.when = d->ended;
 		p->put.deadline_ms = d->deadline_ms;
+		p->put.client = d->client->out;
 		errno = p->metadata.error != 0 ? p->metadata.error
 					       : p->put.name.error;
 		if (errno != 0)

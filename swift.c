@@ -24,7 +24,7 @@
 
 enum {
 	BACKOFF_FIRST_MS = 500,
-	BACKOFF_MAX_MS = 10000,
+	BACKOFF_DOUBLINGS = 5,
 	TOKEN_MAX = 16 * 1024,
 	URL_MAX = 8 * 1024,
 	TEMPURL_LIFE_S = 600 /* covers any deadline and skewed clocks */
@@ -49,6 +49,7 @@ struct swift {
 enum verdict {
 	VERDICT_DONE,   /* p->outcome is final */
 	VERDICT_RETRY,  /* may pass; p->outcome is for the last time */
+	VERDICT_WAIT,   /* the same; we are too many, nothing is wrong */
 	VERDICT_RENAME, /* the name is taken */
 	VERDICT_LOGIN,  /* the token was refused */
 	VERDICT_PLAIN   /* the metadata was refused */
@@ -63,13 +64,15 @@ static const struct {
 	enum swift_outcome outcome;
 	enum verdict verdict;
 } meanings[] = {
-	{ 300, 401, SWIFT_MISCONFIGURED, VERDICT_DONE }, /* 3xx, 400, 401 */
+	{ 300, 400, SWIFT_MISCONFIGURED, VERDICT_DONE }, /* 3xx, 400 */
+	{ 401, 401, SWIFT_MISCONFIGURED, VERDICT_LOGIN },
 	{ 403, 404, SWIFT_MISCONFIGURED, VERDICT_DONE },
 	{ 408, 408, SWIFT_TEMPORARY, VERDICT_RETRY },
 	{ 413, 413, SWIFT_FULL, VERDICT_DONE },
 	{ 422, 422, SWIFT_TEMPORARY, VERDICT_RETRY }, /* damaged on its way */
-	{ 429, 429, SWIFT_TEMPORARY, VERDICT_RETRY },
-	{ 498, 499, SWIFT_TEMPORARY, VERDICT_RETRY },
+	{ 429, 429, SWIFT_TEMPORARY, VERDICT_WAIT },
+	{ 498, 498, SWIFT_TEMPORARY, VERDICT_WAIT },
+	{ 499, 499, SWIFT_TEMPORARY, VERDICT_RETRY },
 	{ 507, 507, SWIFT_FULL, VERDICT_RETRY },
 	{ 500, 599, SWIFT_TEMPORARY, VERDICT_RETRY },
 };
@@ -81,6 +84,9 @@ swift_put_init(struct swift_put *p, const struct account *account)
 		.account = account,
 		.name = { .max = OBJECT_NAME_MAX },
 		.metadata = "",
+		.client = -1,
+		.retries = account->retries,
+		.plain = !account->metadata,
 		.request = "",
 		.reason = { .max = 1024 },
 		.trans = { .max = 128 },
@@ -630,8 +636,9 @@ resolve_412(struct swift *s, struct swift_put *p)
 	if (p->outcome == SWIFT_STORED && swift_is_ours(s, p))
 		return VERDICT_DONE;
 	p->outcome = SWIFT_TEMPORARY;
-	if (p->status == 0 || p->status >= 500 || p->status == 408 ||
-	    p->status == 429)
+	if (p->status == 429 || p->status == 498)
+		return VERDICT_WAIT;
+	if (p->status == 0 || p->status >= 500 || p->status == 408)
 		return VERDICT_RETRY;
 	buf_reset(&p->reason);
 	buf_addf(&p->reason,
@@ -661,7 +668,7 @@ judge_stored(struct swift *s, struct swift_put *p)
 
 /* One PUT, and what it takes to understand its answer; CONTRACT section 4. */
 static enum verdict
-try_store(struct swift *s, struct swift_put *p, bool plain)
+try_store(struct swift *s, struct swift_put *p)
 {
 	const struct account *a = p->account;
 	struct http_request r;
@@ -683,7 +690,8 @@ try_store(struct swift *s, struct swift_put *p, bool plain)
 	if (a->delete_after_s > 0)
 		http_header(&r, "X-Delete-After: %lld",
 		    (long long)a->delete_after_s);
-	for (line = plain ? "" : p->metadata; *line != '\0'; line += len + 1) {
+	for (line = p->plain ? "" : p->metadata; *line != '\0';
+	     line += len + 1) {
 		len = strcspn(line, "\n");
 		http_header(&r, "%.*s", (int)len, line);
 	}
@@ -698,11 +706,6 @@ try_store(struct swift *s, struct swift_put *p, bool plain)
 	case 400:
 		(void)settle(p, SWIFT_MISCONFIGURED);
 		return VERDICT_PLAIN;
-	case 401:
-		(void)settle(p, SWIFT_MISCONFIGURED);
-		/* A signature cannot be renewed. */
-		return a->auth_version == AUTH_TEMPURL ? VERDICT_DONE
-						       : VERDICT_LOGIN;
 	case 412:
 		return resolve_412(s, p);
 	default:
@@ -710,26 +713,22 @@ try_store(struct swift *s, struct swift_put *p, bool plain)
 	}
 }
 
-/* Waits before the next try; false when the deadline comes before it. */
-static bool
-back_off(const struct swift_put *p)
+/* How long to wait before the next try; -1 when the deadline comes first. */
+static int
+pause_ms(const struct swift_put *p)
 {
 	uint32_t random;
 	int64_t wait_ms;
-	unsigned int n;
 
-	wait_ms = BACKOFF_FIRST_MS;
-	for (n = 1; n < p->tries && wait_ms < BACKOFF_MAX_MS; n++)
-		wait_ms *= 2;
+	wait_ms = BACKOFF_FIRST_MS
+		  << (p->tries <= BACKOFF_DOUBLINGS ? p->tries - 1
+						    : BACKOFF_DOUBLINGS);
 	/* Between half and all of it, so that many do not come at once. */
 	if (getrandom(&random, sizeof(random), 0) == sizeof(random))
 		wait_ms = wait_ms / 2 + random % (wait_ms / 2 + 1);
 	if (p->retry_after_ms > wait_ms)
 		wait_ms = p->retry_after_ms;
-	if (wait_ms >= clock_left_ms(p->deadline_ms))
-		return false;
-	(void)poll(NULL, 0, (int)wait_ms);
-	return true;
+	return wait_ms < clock_left_ms(p->deadline_ms) ? (int)wait_ms : -1;
 }
 
 /* A fault that is tried again; the last one is in the caller's line. */
@@ -749,47 +748,64 @@ log_try(const struct swift_put *p)
 	log_end(&l);
 }
 
+/* Whether another try follows; does and waits for what it needs. */
+static bool
+again(struct swift *s, struct swift_put *p, enum verdict verdict)
+{
+	struct pollfd client = { .fd = p->client };
+	int wait_ms;
+
+	wait_ms = 0;
+	switch (verdict) {
+	case VERDICT_DONE:
+		return false;
+	case VERDICT_LOGIN:
+		/* Only a token that was here may have ended since. */
+		if (p->fresh || login_of(s, p)->token.len == 0)
+			return false;
+		p->fresh = true;
+		buf_reset(&login_of(s, p)->token);
+		break;
+	case VERDICT_PLAIN:
+		if (p->plain)
+			return false;
+		p->plain = true;
+		buf_adds(&p->reason, ", tried once more without metadata");
+		log_try(p);
+		break;
+	case VERDICT_RETRY:
+	case VERDICT_RENAME:
+	case VERDICT_WAIT:
+		if (verdict != VERDICT_WAIT && p->retries-- <= 0)
+			return false;
+		if (verdict != VERDICT_RENAME)
+			wait_ms = pause_ms(p);
+		if (wait_ms == -1)
+			return false;
+		log_try(p);
+		p->tries++;
+		break;
+	}
+	/* A hang-up ends the wait: nobody hears what comes of another try. */
+	if (poll(&client, 1, wait_ms) == 0)
+		return true;
+	(void)fail(p, SWIFT_TEMPORARY, "the client went away");
+	return false;
+}
+
 enum swift_outcome
 swift_store(struct swift *s, struct swift_put *p)
 {
-	bool again, fresh, plain;
 	enum verdict verdict;
 
-	plain = !p->account->metadata;
-	fresh = again = false;
-	for (;;) {
-		if (clock_left_ms(p->deadline_ms) == 0) {
-			(void)fail(p, SWIFT_TEMPORARY,
-			    "the deadline has passed");
+	for (p->tries = 1;;) {
+		verdict = try_store(s, p);
+		if (!again(s, p, verdict))
 			return p->outcome;
-		}
-		p->tries += again ? 0 : 1;
-		p->retry_after_ms = 0;
-		verdict = try_store(s, p, plain);
-		again = true;
-		if (verdict == VERDICT_LOGIN && !fresh) {
-			fresh = true;
-			buf_reset(&login_of(s, p)->token);
+		if (verdict != VERDICT_RENAME)
 			continue;
-		}
-		if (verdict == VERDICT_PLAIN && !plain) {
-			plain = true;
-			buf_adds(&p->reason,
-			    ", tried once more without metadata");
-			log_try(p);
-			continue;
-		}
-		again = false;
-		if ((verdict != VERDICT_RETRY && verdict != VERDICT_RENAME) ||
-		    p->tries > (unsigned int)p->account->retries)
-			return p->outcome;
-		log_try(p);
-		if (verdict == VERDICT_RENAME) {
-			buf_reset(&p->name);
-			object_name(&p->name, &p->when, p->message->size);
-		} else if (!back_off(p)) {
-			return p->outcome;
-		}
+		buf_reset(&p->name);
+		object_name(&p->name, &p->when, p->message->size);
 	}
 }
 

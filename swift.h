@@ -37,6 +37,10 @@ struct swift_put {
 	const char *metadata;          /* borrowed; header lines, each LF */
 	const struct message *message; /* borrowed; finished */
 	int64_t deadline_ms;           /* a clock_ms() time */
+	int client;      /* hangs up when nobody waits any more; or -1 */
+	int64_t retries; /* further tries that are left */
+	bool fresh;      /* logged in anew */
+	bool plain;      /* without metadata */
 
 	enum swift_outcome outcome;
 	unsigned int tries;
@@ -64,11 +68,12 @@ void swift_close(struct swift *s);
 
 /*
  * Stores an object in its account's container: logs in where needed, tries
- * again what may pass, never begins a PUT after the deadline.  The name may
- * change when another object has it.  Faults that are tried again are logged
- * here, the last one is in *p.  Returns p->outcome; SWIFT_STORED only for 201
- * with the message's own ETag, or for an object of that ETag and length found
- * where a try was in doubt.
+ * again what may pass while p->client is there, never begins a PUT after the
+ * deadline.  429 and 498 are tried again until then.  The name may change when
+ * another object has it.  Faults that are tried again are logged here, the
+ * last one is in *p.  Returns p->outcome; SWIFT_STORED only for 201 with the
+ * message's own ETag, or for an object of that ETag and length found where a
+ * try was in doubt.
  */
 enum swift_outcome swift_store(struct swift *s, struct swift_put *p);
 

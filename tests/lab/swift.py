@@ -39,6 +39,7 @@ class Swift:
     authority   a tls.Authority: the proxy (and Keystone) speak HTTPS only
     scheme      what tempauth's storage URLs begin with, for one that
                 disagrees with the way in; default: as the client came
+    ratelimit   how many PUTs a second a container takes before 498
 
     Users of tempauth, account:user, password:
       test:tester    testing   administrator of its account
@@ -49,7 +50,8 @@ class Swift:
     user = "test:tester"
     key = "testing"
 
-    def __init__(self, folder, keystone=False, authority=None, scheme=None):
+    def __init__(self, folder, keystone=False, authority=None, scheme=None,
+                 ratelimit=None):
         self.folder = folder
         self.log = f"{folder}/swift.log"
         self.authority = authority
@@ -63,6 +65,7 @@ class Swift:
                                      port=self.port)
         self.keystone = Keystone(f"{folder}/keystone", self.url, authority) \
             if keystone else None
+        self._ratelimit = ratelimit
         self._scheme = scheme or ("https" if authority else "default")
         self._make_devices()
 
@@ -93,6 +96,8 @@ class Swift:
                 "--scheme", self._scheme]
         if self.keystone:
             argv += ["--keystone", self.keystone.url]
+        if self._ratelimit:
+            argv += ["--ratelimit", str(self._ratelimit)]
         if self.authority:
             argv += ["--cafile", self.authority.certificate]
         try:

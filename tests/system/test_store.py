@@ -21,6 +21,13 @@ FULL = "452 4.3.1 Insufficient system storage"
 FOREIGN = "0" * 32
 
 
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
 def name_of(reply):
     """The name in a 250."""
     assert reply.code == 250, reply
@@ -456,12 +463,17 @@ ANSWERS = (
     (413, FULL), (507, FULL))
 
 
+def soon(status):
+    """A deadline for what is tried until then."""
+    return {"deadline": "2"} if status in (429, 498) else {}
+
+
 @pytest.mark.parametrize("status, expected", ANSWERS)
 def test_answer_to_put(status, expected, bench, store):
     location = {"Location": f"{store.storage_url}/mail/elsewhere"}
     store.always("PUT", answer(status, b"reason", **(
         location if status // 100 == 3 else {})))
-    session = bench.accept(archive=store.account())
+    session = bench.accept(SMTP=soon(status), archive=store.account())
     assert str(session.deliver(MESSAGE)) == expected
     assert store.objects == {}
     assert all("elsewhere" not in request.path for request in store.requests)
@@ -481,7 +493,7 @@ def test_answer_to_authentication(version, status, expected, bench, store):
     options = store.account(auth_version=version)
     if version == "3":
         options.update(authurl=store.keystone, tenant_name="mail")
-    session = bench.accept(archive=options)
+    session = bench.accept(SMTP=soon(status), archive=options)
     assert str(session.deliver(MESSAGE)) == expected
     assert set(store.kinds()) == {"AUTH"}
     session.quit()
@@ -801,6 +813,69 @@ def test_retry_after_is_honoured(bench, store):
     name_of(reply)
     assert 2.9 < seconds < 10
     session.quit()
+
+
+@pytest.mark.parametrize("kind", ("PUT", "AUTH"))
+@pytest.mark.parametrize("status", (429, 498))
+def test_too_many_requests_do_not_count_as_tries(status, kind, bench, store):
+    """We are too many, nothing is broken: until the deadline."""
+    store.once(kind, *[answer(status)] * 3)
+    session = bench.accept(archive=store.account())
+    name_of(session.deliver(MESSAGE))
+    assert len(store.of(kind)) == 4
+    session.quit()
+    assert session.log.one("stored")["tries"] == "4"
+
+
+def test_too_many_requests_between_failures(bench, store):
+    store.once("PUT", answer(429), answer(503), answer(498), answer(503))
+    session = bench.accept(archive=store.account(retries="1"))
+    assert str(session.deliver(MESSAGE)) == DEFERRED
+    assert len(store.of("PUT")) == 4
+    session.quit()
+
+
+def test_too_many_requests_end_with_the_deadline(bench, store):
+    store.always("PUT", answer(429))
+    session = bench.accept(SMTP={"deadline": "3"}, archive=store.account())
+    reply, seconds = timed(session)
+    assert str(reply) == DEFERRED
+    assert seconds < 10
+    assert len(store.of("PUT")) > 1
+    session.quit()
+
+
+@pytest.mark.parametrize("how", ("tcp", "socketpair", "pipe"))
+def test_a_hang_up_ends_the_wait_for_another_try(how, bench, store):
+    store.always("PUT", answer(503, Retry_After="15"))
+    session = bench.session(bench.config(archive=store.account(retries="5")),
+                            how=how)
+    session.greet()
+    session.envelope()
+    session.data(MESSAGE)
+    until(lambda: "http PUT 503" in store.events)
+    if how == "tcp":
+        session.reset()
+    else:
+        session.hang_up()
+    session.ends(0, timeout=10)
+    assert len(store.of("PUT")) == 1
+
+
+def test_client_gone_before_a_try_with_a_new_token(bench, store):
+    """Which needs no wait."""
+    def refuse(exchange):
+        exchange.read()
+        session.hang_up()
+        time.sleep(0.2)
+        exchange.answer(401)
+    store.once("PUT", refuse)
+    session = bench.accept(archive=store.account())
+    session.envelope()
+    session.data(MESSAGE)
+    session.ends(0)
+    assert len(store.of("PUT")) == 1
+    assert store.objects == {}
 
 
 def test_retry_after_never_past_the_deadline(bench, store):

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 import urllib.request
 
+import lab
 import pytest
 
 from helpers import objects, program
@@ -348,6 +349,37 @@ def test_token_revoked_between_messages(bench, container):
     assert session.deliver(MESSAGE).code == 250
     session.quit()
     assert len(container.names()) == 2
+
+
+@pytest.fixture
+def limited_container(lab_folder):
+    """A container in a Swift with ratelimit: two PUTs a second."""
+    server = lab.Swift(f"{lab_folder}/limited-swift", ratelimit=2)
+    try:
+        server.start()
+        container = server.container()
+        # An empty one has no rate; the second forgets that it was empty.
+        container.put("new/first", b"")
+        container.post({})
+        yield container
+    finally:
+        server.stop()
+
+
+def test_more_mails_than_the_rate_that_swift_takes(bench, limited_container):
+    """498 says that we are too many: all arrive within their deadlines."""
+    sessions = [bench.accept(archive=account(limited_container,
+                                             retries="2"))
+                for _ in range(12)]
+    for session in sessions:
+        session.envelope()
+        session.data(MESSAGE)
+    for session in sessions:
+        assert session.reply(100).code == 250
+        session.quit()
+    assert len(limited_container.names("cur/")) == 12
+    tries = [int(session.log.one("stored")["tries"]) for session in sessions]
+    assert max(tries) > 3
 
 
 # Several accounts.

@@ -57,7 +57,7 @@ set log_level = WARNING
 PROXY = COMMON + """\
 [pipeline:main]
 pipeline = catch_errors gatekeeper healthcheck proxy-logging fault cache
-    listing_formats tempurl {auth} copy container-quotas account-quotas
+    listing_formats tempurl {ratelimit} {auth} copy container-quotas account-quotas
     proxy-logging proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
@@ -86,6 +86,15 @@ use = egg:swift#copy
 use = egg:swift#container_quotas
 [filter:account-quotas]
 use = egg:swift#account_quotas
+"""
+
+# Without its sleeps, which hide what a client must do.
+RATELIMIT = """\
+[filter:ratelimit]
+use = egg:swift#ratelimit
+container_ratelimit_0 = {limit}
+max_sleep_time_seconds = 0.5
+rate_buffer_seconds = 0
 """
 
 TEMPAUTH = """\
@@ -146,6 +155,7 @@ def main():
     parser.add_argument("--cafile", default="", help="who signed for it")
     parser.add_argument("--scheme", default="default",
                         help="of tempauth's storage URLs")
+    parser.add_argument("--ratelimit", help="PUTs a second in a container")
     arguments = parser.parse_args()
     folder = os.path.abspath(arguments.folder)
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -185,8 +195,11 @@ def main():
     else:
         text = PROXY + TEMPAUTH
         auth = "tempauth"
+    if arguments.ratelimit:
+        text += RATELIMIT
     serve(folder, "proxy", listeners["proxy"],
-          text.format(auth=auth, port=common["proxy"], scheme=arguments.scheme,
+          text.format(auth=auth, limit=arguments.ratelimit,
+                      ratelimit="ratelimit" if arguments.ratelimit else "", port=common["proxy"], scheme=arguments.scheme,
                       keystone=arguments.keystone, cafile=arguments.cafile,
                       **common))
     while True:
