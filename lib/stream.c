@@ -171,8 +171,8 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 	struct pollfd fds[2];
 	int n;
 
-	if (s->idle_ms > 0 && clock_ms() + s->idle_ms < deadline_ms)
-		deadline_ms = clock_ms() + s->idle_ms;
+	if (s->idle_ms > 0)
+		deadline_ms = clock_within(s->idle_ms, deadline_ms);
 	/* A peer that never pauses does not stretch the limit. */
 	if (events == POLLIN && clock_left_ms(deadline_ms) == 0)
 		return STREAM_TIMEOUT;
