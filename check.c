@@ -76,8 +76,10 @@ try_probe(struct swift *swift, struct swift_put *p, struct buf *warnings)
 	BUF(reason, 1024);
 	long status;
 
-	if (swift_store(swift, p) != SWIFT_STORED)
+	if (swift_store(swift, p) != SWIFT_STORED) {
+		swift_withdraw(swift, p, p->deadline_ms);
 		return;
+	}
 	(void)swift_head(swift, p, false);
 	if (p->status == 401 || p->status == 403) {
 		buf_addf(warnings,

@@ -16,9 +16,8 @@
 #include "banned.h"
 
 enum {
-	WITHDRAW_SPARE_MS = 2000, /* for the reply's own way */
-	WITHDRAW_MS = 10000,      /* for deleting what was stored */
-	LOG_PATH_MAX = 256        /* octets of a path; RFC 5321 4.5.3.1.3 */
+	WITHDRAW_LATE_MS = 8000, /* after the deadline, Postfix waits 10 s */
+	LOG_PATH_MAX = 256       /* octets of a path; RFC 5321 4.5.3.1.3 */
 };
 
 /* One object: an account's container and who it is for. */
@@ -26,7 +25,6 @@ struct place {
 	struct envelope envelope;
 	struct swift_put put; /* its account is named first in the file */
 	struct buf metadata;
-	bool stored;
 };
 
 void
@@ -252,40 +250,18 @@ fill_places(struct delivery *d)
 	return 0;
 }
 
-static void
-add_object(struct log_line *l, const struct place *p)
-{
-	log_add(l, "object", "%s/%s%s", p->put.account->container,
-	    p->put.account->prefix, buf_text(&p->put.name));
-}
-
-/* Deletes what was stored: the client will be told to come again. */
+/* Takes back what is or may be stored: the client will come again. */
 static void
 withdraw(struct delivery *d)
 {
-	struct place *p;
-	struct log_line l;
 	int64_t deadline_ms;
-	long status;
 	size_t i;
 
 	/* The reply must still come before the front server gives up. */
-	deadline_ms = clock_ms() + WITHDRAW_MS;
-	if (deadline_ms > d->deadline_ms + WITHDRAW_MS - WITHDRAW_SPARE_MS)
-		deadline_ms = d->deadline_ms + WITHDRAW_MS - WITHDRAW_SPARE_MS;
-	for (i = 0; i < d->nplaces; i++) {
-		BUF(reason, LOG_LINE_MAX);
-
-		p = &d->places[i];
-		buf_adds(&reason, "possible duplicate: not deleted, ");
-		if (!p->stored || swift_delete(*d->swift, &p->put, deadline_ms,
-				      &reason, &status) == 0)
-			continue;
-		log_begin(&l, LOG_IN_DOUBT, LOG_LEVEL_WARNING);
-		add_object(&l, p);
-		log_add_quoted(&l, "reason", buf_text(&reason));
-		log_end(&l);
-	}
+	deadline_ms =
+	    clock_within(SWIFT_DELETE_MS, d->deadline_ms + WITHDRAW_LATE_MS);
+	for (i = 0; i < d->nplaces; i++)
+		swift_withdraw(*d->swift, &d->places[i].put, deadline_ms);
 }
 
 static const struct reply *
@@ -352,7 +328,6 @@ store_all(struct delivery *d)
 			return r;
 		if (swift_store(*d->swift, &p->put) != SWIFT_STORED)
 			return refuse_store(d, &p->put);
-		p->stored = true;
 	}
 	return NULL;
 }
@@ -408,7 +383,8 @@ accept_all(struct delivery *d)
 	for (p = d->places; p < d->places + d->nplaces; p++) {
 		begin_line(d, &l, LOG_STORED, LOG_LEVEL_INFO, &p->envelope);
 		log_add(&l, "account", "%s", p->put.account->name);
-		add_object(&l, p);
+		log_add(&l, "object", "%s/%s%s", p->put.account->container,
+		    p->put.account->prefix, buf_text(&p->put.name));
 		log_add(&l, "trans", "%s", buf_text(&p->put.trans));
 		log_add(&l, "tries", "%u", p->put.tries);
 		log_add(&l, "delays", "%.3f/%.3f/%.3f",

@@ -25,6 +25,8 @@
 enum {
 	BACKOFF_FIRST_MS = 500,
 	BACKOFF_DOUBLINGS = 5,
+	DELETE_TRIES = 100, /* as many as there is time for */
+	DELETE_TRY_MS = 3000,
 	TOKEN_MAX = 16 * 1024,
 	URL_MAX = 8 * 1024,
 	TEMPURL_LIFE_S = 600 /* covers any deadline and skewed clocks */
@@ -47,12 +49,13 @@ struct swift {
 
 /* What one try showed. */
 enum verdict {
-	VERDICT_DONE,   /* p->outcome is final */
-	VERDICT_RETRY,  /* may pass; p->outcome is for the last time */
-	VERDICT_WAIT,   /* the same; we are too many, nothing is wrong */
-	VERDICT_RENAME, /* the name is taken */
-	VERDICT_LOGIN,  /* the token was refused */
-	VERDICT_PLAIN   /* the metadata was refused */
+	VERDICT_DONE,    /* p->outcome is final */
+	VERDICT_RETRY,   /* may pass; p->outcome is for the last time */
+	VERDICT_WAIT,    /* the same; we are too many, nothing is wrong */
+	VERDICT_MISSING, /* there is no such object */
+	VERDICT_RENAME,  /* the name is taken */
+	VERDICT_LOGIN,   /* the token was refused */
+	VERDICT_PLAIN    /* the metadata was refused */
 };
 
 /*
@@ -595,19 +598,30 @@ is_our_etag(const struct swift *s, const struct swift_put *p)
 	       strcspn(etag + strlen(p->message->md5_hex), "\"-") == 0;
 }
 
+/* A request without a body for the object or its container, once logged in. */
+static enum verdict
+ask(struct swift *s, struct swift_put *p, const char *method, bool container)
+{
+	struct http_request r;
+	enum verdict verdict;
+
+	verdict = login(s, p);
+	if (verdict != VERDICT_DONE || p->outcome != SWIFT_STORED)
+		return verdict;
+	begin(s, p, &r, method, container);
+	verdict = perform(s, p, &r) && p->status / 100 == 2
+		      ? settle(p, SWIFT_STORED)
+		      : judge(p);
+	http_request_free(&r);
+	return p->status == 404 ? VERDICT_MISSING : verdict;
+}
+
 enum swift_outcome
 swift_head(struct swift *s, struct swift_put *p, bool container)
 {
-	struct http_request r;
-
-	begin(s, p, &r, "HEAD", container);
-	if (perform(s, p, &r) && p->status / 100 == 2)
-		(void)settle(p, SWIFT_STORED);
-	else
-		(void)judge(p);
+	(void)ask(s, p, "HEAD", container);
 	if (container)
 		add_hint(p);
-	http_request_free(&r);
 	return p->outcome;
 }
 
@@ -632,37 +646,22 @@ swift_is_ours(const struct swift *s, const struct swift_put *p)
 static enum verdict
 resolve_412(struct swift *s, struct swift_put *p)
 {
-	(void)swift_head(s, p, false);
-	if (p->outcome == SWIFT_STORED && swift_is_ours(s, p))
+	enum verdict verdict;
+
+	verdict = ask(s, p, "HEAD", false);
+	if (p->outcome == SWIFT_STORED && swift_is_ours(s, p)) {
+		p->exists = true;
 		return VERDICT_DONE;
+	}
 	p->outcome = SWIFT_TEMPORARY;
-	if (p->status == 429 || p->status == 498)
-		return VERDICT_WAIT;
-	if (p->status == 0 || p->status >= 500 || p->status == 408)
-		return VERDICT_RETRY;
+	if (verdict == VERDICT_RETRY || verdict == VERDICT_WAIT ||
+	    verdict == VERDICT_LOGIN)
+		return verdict;
 	buf_reset(&p->reason);
 	buf_addf(&p->reason,
 	    "PUT answered 412, HEAD %ld: another object has this name, a new "
 	    "one is tried",
 	    p->status);
-	return VERDICT_RENAME;
-}
-
-/*
- * Only our own ETag says that our octets are there; anything else must not
- * stay under a name that looks like a delivery.
- */
-static enum verdict
-judge_stored(struct swift *s, struct swift_put *p)
-{
-	BUF(ignored, 1024);
-	long status;
-
-	if (is_our_etag(s, p))
-		return settle(p, SWIFT_STORED);
-	(void)swift_delete(s, p, p->deadline_ms, &ignored, &status);
-	buf_adds(&p->reason, ", but not our ETag");
-	p->outcome = SWIFT_TEMPORARY;
 	return VERDICT_RENAME;
 }
 
@@ -698,11 +697,20 @@ try_store(struct swift *s, struct swift_put *p)
 	started_ms = clock_ms();
 	(void)perform(s, p, &r);
 	p->put_ms += clock_ms() - started_ms;
+	/* It may be there: a 503 says that fewer copies are than should be. */
+	if (r.resent || p->fault == HTTP_NO_ANSWER || p->status / 100 == 2 ||
+	    p->status / 100 == 5)
+		p->exists = true;
 	http_request_free(&r);
 	add_hint(p);
 	switch (p->status) {
 	case 201:
-		return judge_stored(s, p);
+		if (is_our_etag(s, p))
+			return settle(p, SWIFT_STORED);
+		/* It must not stay under a name that looks like a delivery. */
+		buf_adds(&p->reason, ", but not our ETag");
+		(void)settle(p, SWIFT_TEMPORARY);
+		return VERDICT_RENAME;
 	case 400:
 		(void)settle(p, SWIFT_MISCONFIGURED);
 		return VERDICT_PLAIN;
@@ -758,6 +766,7 @@ again(struct swift *s, struct swift_put *p, enum verdict verdict)
 	wait_ms = 0;
 	switch (verdict) {
 	case VERDICT_DONE:
+	case VERDICT_MISSING:
 		return false;
 	case VERDICT_LOGIN:
 		/* Only a token that was here may have ended since. */
@@ -793,6 +802,56 @@ again(struct swift *s, struct swift_put *p, enum verdict verdict)
 	return false;
 }
 
+int
+swift_delete(struct swift *s, const struct swift_put *p, int64_t deadline_ms,
+    struct buf *reason, long *status)
+{
+	struct swift_put d;
+	enum verdict verdict;
+	bool gone;
+
+	swift_put_init(&d, p->account);
+	d.name = p->name; /* stays p's */
+	d.tries = 1;
+	d.retries = DELETE_TRIES;
+	deadline_ms = clock_within(SWIFT_DELETE_MS, deadline_ms);
+	do {
+		/* One that hangs leaves time for another. */
+		d.deadline_ms = clock_within(DELETE_TRY_MS, deadline_ms);
+		verdict = ask(s, &d, "DELETE", false);
+		d.deadline_ms = deadline_ms;
+	} while (again(s, &d, verdict));
+	*status = d.status;
+	buf_adds(reason, buf_text(&d.reason));
+	/* Who may not delete may look, by the signature of a PUT as well. */
+	gone = d.outcome == SWIFT_STORED || verdict == VERDICT_MISSING ||
+	       ask(s, &d, "HEAD", false) == VERDICT_MISSING;
+	buf_free(&d.reason);
+	buf_free(&d.trans);
+	return gone ? 0 : -1;
+}
+
+void
+swift_withdraw(struct swift *s, struct swift_put *p, int64_t deadline_ms)
+{
+	BUF(reason, 1024);
+	struct log_line l;
+	long status;
+
+	if (!p->exists)
+		return;
+	p->exists = false;
+	buf_adds(&reason, "possible duplicate: not deleted, ");
+	if (swift_delete(s, p, deadline_ms, &reason, &status) == 0)
+		return;
+	log_begin(&l, LOG_IN_DOUBT, LOG_LEVEL_WARNING);
+	log_add(&l, "account", "%s", p->account->name);
+	log_add(&l, "object", "%s/%s%s", p->account->container,
+	    p->account->prefix, buf_text(&p->name));
+	log_add_quoted(&l, "reason", buf_text(&reason));
+	log_end(&l);
+}
+
 enum swift_outcome
 swift_store(struct swift *s, struct swift_put *p)
 {
@@ -804,25 +863,9 @@ swift_store(struct swift *s, struct swift_put *p)
 			return p->outcome;
 		if (verdict != VERDICT_RENAME)
 			continue;
+		/* What may be under the old name is no delivery. */
+		swift_withdraw(s, p, p->deadline_ms);
 		buf_reset(&p->name);
 		object_name(&p->name, &p->when, p->message->size);
 	}
-}
-
-int
-swift_delete(struct swift *s, const struct swift_put *p, int64_t deadline_ms,
-    struct buf *reason, long *status)
-{
-	struct swift_put d;
-	struct http_request r;
-
-	swift_put_init(&d, p->account);
-	d.deadline_ms = deadline_ms;
-	begin(s, p, &r, "DELETE", false);
-	(void)perform(s, &d, &r);
-	http_request_free(&r);
-	*status = d.status;
-	buf_adds(reason, buf_text(&d.reason));
-	swift_put_free(&d);
-	return *status / 100 == 2 || *status == 404 ? 0 : -1;
 }

@@ -29,6 +29,10 @@ enum swift_outcome {
 
 struct swift; /* a session's connections and tokens */
 
+enum {
+	SWIFT_DELETE_MS = 10000 /* for taking an object back */
+};
+
 /* An object on its way, and what became of it so far. */
 struct swift_put {
 	const struct account *account; /* borrowed */
@@ -43,6 +47,7 @@ struct swift_put {
 	bool plain;      /* without metadata */
 
 	enum swift_outcome outcome;
+	bool exists; /* something may be stored under the name */
 	unsigned int tries;
 	const char *request;    /* the newest: its method, "" for none */
 	enum http_fault fault;  /* of it */
@@ -73,14 +78,22 @@ void swift_close(struct swift *s);
  * another object has it.  Faults that are tried again are logged here, the
  * last one is in *p.  Returns p->outcome; SWIFT_STORED only for 201 with the
  * message's own ETag, or for an object of that ETag and length found where a
- * try was in doubt.
+ * try was in doubt.  p->exists says whether swift_withdraw() is needed when
+ * the message is refused all the same.
  */
 enum swift_outcome swift_store(struct swift *s, struct swift_put *p);
 
 /*
- * Deletes an object that swift_store() stored.  Returns 0 also when it is not
- * there, else -1 with the reason appended to *reason and the status, 0 for
- * none, in *status.
+ * Deletes what may be stored under p->name, with as many tries as SWIFT_DELETE_MS
+ * and deadline_ms leave time for.  What may be left is named in an in-doubt
+ * line.  Does nothing unless p->exists, which it clears.
+ */
+void swift_withdraw(struct swift *s, struct swift_put *p, int64_t deadline_ms);
+
+/*
+ * The same for an object that is there.  Returns 0 also when it is not, else
+ * -1 with the reason appended to *reason and the status, 0 for none, in
+ * *status.
  */
 int swift_delete(struct swift *s, const struct swift_put *p,
     int64_t deadline_ms, struct buf *reason, long *status);

@@ -149,6 +149,7 @@ seek_body(void *context, curl_off_t offset, int origin)
 	if (origin != SEEK_SET || offset < 0 || offset > r->size)
 		return CURL_SEEKFUNC_FAIL;
 	r->offset = offset;
+	r->resent = true;
 	return CURL_SEEKFUNC_OK;
 }
 

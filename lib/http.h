@@ -48,6 +48,7 @@ struct http_request {
 	int64_t size, offset;       /* of the body, in octets */
 	long status;                /* of the answer */
 	int64_t answered;           /* offset at its head, -1 for none */
+	bool resent;                /* one before had no answer */
 	struct buf answer;          /* its body */
 	struct buf reason;          /* why there is none */
 	int64_t retry_after_ms;     /* asked for, or 0 */
