@@ -409,6 +409,41 @@ def test_unix_socket_missing(bench, store, tmp_path):
     session.quit()
 
 
+def fill_backlog(listener):
+    """Connects until no more fit; the clients that wait now."""
+    listener.listen(0)
+    waiting = []
+    while True:
+        client = socket.socket(socket.AF_UNIX)
+        client.setblocking(False)
+        try:
+            client.connect(listener.getsockname())
+        except BlockingIOError:
+            client.close()
+            return waiting
+        waiting.append(client)
+
+
+def test_a_full_backlog_is_waited_for(bench, store, short_path):
+    """The server behind is busy, as Postfix is at its process limit: over a
+    UNIX socket that is no failure either."""
+    relay = standin.Relay(family=socket.AF_UNIX,
+                          address=str(short_path / "smtp"))
+    waiting = fill_backlog(relay.listener)
+    session = opened(bench, store, relay)
+    assert session.cmd("MAIL FROM:<a@example.org>").code == 250
+    session.send("RCPT TO:<away@example.com>\r\n")
+    assert session.quiet(1)
+    with relay:
+        assert session.reply().code == 250
+        session.data(MESSAGE)
+        assert session.reply().code == 250
+        assert relay.mails[-1].message == MESSAGE
+        for client in waiting:
+            client.close()
+        session.quit()
+
+
 @pytest.mark.slow
 def test_step_is_bounded_by_60_s(bench, pair):
     store, relay, _ = pair
