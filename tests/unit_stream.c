@@ -258,6 +258,31 @@ a_peer_is_gone_when_it_hung_up_not_when_it_stopped_sending(void **state)
 	pair_close(&p);
 }
 
+/* What was read and not taken, what can be read, and the end. */
+static void
+a_stream_is_quiet_when_nothing_came(void **state)
+{
+	struct pair p;
+	const char *data;
+	size_t len;
+
+	(void)state;
+	pair_open(&p);
+	assert_true(stream_is_quiet(&p.stream));
+	say(&p, "ab", 2);
+	assert_false(stream_is_quiet(&p.stream));
+	assert_int_equal(stream_peek(&p.stream, &data, &len,
+			     clock_ms() + LATER_MS),
+	    STREAM_OK);
+	stream_take(&p.stream, 1);
+	assert_false(stream_is_quiet(&p.stream));
+	stream_take(&p.stream, 1);
+	assert_true(stream_is_quiet(&p.stream));
+	assert_int_equal(shutdown(p.theirs, SHUT_WR), 0);
+	assert_false(stream_is_quiet(&p.stream));
+	pair_close(&p);
+}
+
 static void
 a_stop_ends_the_wait_for_input(void **state)
 {
@@ -440,6 +465,7 @@ main(void)
 		cmocka_unit_test(a_full_socket_ends_at_the_deadline),
 		cmocka_unit_test(
 		    a_peer_is_gone_when_it_hung_up_not_when_it_stopped_sending),
+		cmocka_unit_test(a_stream_is_quiet_when_nothing_came),
 		cmocka_unit_test(a_stop_ends_the_wait_for_input),
 		cmocka_unit_test(endpoints_are_addresses_and_paths_never_names),
 		cmocka_unit_test(each_kind_of_endpoint_is_connected_to),
