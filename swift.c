@@ -665,7 +665,29 @@ resolve_412(struct swift *s, struct swift_put *p)
 	return VERDICT_RENAME;
 }
 
-/* One PUT, and what it takes to understand its answer; CONTRACT section 4. */
+/* Only our own ETag says that our octets are there. */
+static enum verdict
+judge_put(struct swift *s, struct swift_put *p)
+{
+	add_hint(p);
+	switch (p->status) {
+	case 201:
+		if (is_our_etag(s, p))
+			return settle(p, SWIFT_STORED);
+		buf_adds(&p->reason, ", but not our ETag");
+		(void)settle(p, SWIFT_TEMPORARY);
+		return VERDICT_RENAME;
+	case 400:
+		(void)settle(p, SWIFT_MISCONFIGURED);
+		return VERDICT_PLAIN;
+	case 412:
+		return resolve_412(s, p);
+	default:
+		return judge(p);
+	}
+}
+
+/* One PUT, once logged in. */
 static enum verdict
 try_store(struct swift *s, struct swift_put *p)
 {
@@ -702,23 +724,7 @@ try_store(struct swift *s, struct swift_put *p)
 	    p->status / 100 == 5)
 		p->exists = true;
 	http_request_free(&r);
-	add_hint(p);
-	switch (p->status) {
-	case 201:
-		if (is_our_etag(s, p))
-			return settle(p, SWIFT_STORED);
-		/* It must not stay under a name that looks like a delivery. */
-		buf_adds(&p->reason, ", but not our ETag");
-		(void)settle(p, SWIFT_TEMPORARY);
-		return VERDICT_RENAME;
-	case 400:
-		(void)settle(p, SWIFT_MISCONFIGURED);
-		return VERDICT_PLAIN;
-	case 412:
-		return resolve_412(s, p);
-	default:
-		return judge(p);
-	}
+	return judge_put(s, p);
 }
 
 /* How long to wait before the next try; -1 when the deadline comes first. */
