@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -18,11 +19,13 @@
 #include "log.h"
 #include "object.h"
 #include "swift.h"
+#include "text.h"
 
 #include "banned.h"
 
 enum {
-	PROBE_LIFE_S = 3600
+	PROBE_LIFE_S = 3600,
+	EXPIRY_WARNING_S = 7 * 86400
 };
 
 /* Marks the accounts to try; EX_DATAERR when an address has none. */
@@ -103,14 +106,82 @@ try_probe(struct swift *swift, struct swift_put *p, struct buf *warnings)
 	buf_adds(&p->reason, buf_text(&reason));
 }
 
+/* A ready TempURL query ends at a second, or at a date and time. */
 static bool
-try_account(struct swift *swift, const struct config *config,
-    const struct account *a, bool write)
+try_expiry(struct swift_put *p, struct buf *warnings)
+{
+	const char *query = p->account->temp_url_query;
+	struct tm tm = { 0 };
+	long long left_s;
+
+	query = query == NULL ? NULL : strstr(query, "temp_url_expires=");
+	if (query == NULL)
+		return true;
+	query += strlen("temp_url_expires=");
+	left_s = strtoll(query, NULL, 10) - time(NULL);
+	/* To the end of its hour; what follows may be percent-encoded. */
+	if (strptime(query, "%Y-%m-%dT%H", &tm) != NULL)
+		left_s = timegm(&tm) + 3600 - time(NULL);
+	if (left_s <= 0)
+		buf_adds(&p->reason, "temp_url_query has expired");
+	else if (left_s < EXPIRY_WARNING_S)
+		buf_addf(warnings,
+		    ", warning: temp_url_query expires in %lld hours",
+		    left_s / 3600);
+	return left_s > 0;
+}
+
+/* A message as large as is wanted. */
+static bool
+make_message(struct message *m, const char *spool_directory, int64_t octets,
+    struct buf *reason)
 {
 	static const char text[] = "Subject: swiftdrop check\r\n\r\n";
+	int64_t len;
+
+	message_open(m, spool_directory, octets);
+	for (; octets > 0; octets -= len) {
+		len = sizeof(text) - 1;
+		len = octets < len ? octets : len;
+		message_add(m, text, (size_t)len);
+	}
+	if (message_finish(m) == 0)
+		return true;
+	buf_addf(reason, "spool_directory %s: %s", spool_directory,
+	    strerror(m->fault));
+	return false;
+}
+
+/* Where it is the journal that reads, what failed has fields. */
+static void
+report(const struct swift_put *p)
+{
+	const struct account *a = p->account;
+	struct log_line l;
+
+	if (*log_prefix(STDOUT_FILENO, LOG_LEVEL_ERROR) == '\0') {
+		(void)printf("%s: failed, container=%s, request=%s, "
+			     "status=%ld, reason=\"%s\"\n",
+		    a->name, a->container, p->request, p->status,
+		    buf_text(&p->reason));
+		return;
+	}
+	log_begin(&l, LOG_CHECK, LOG_LEVEL_ERROR);
+	log_add(&l, "account", "%s", a->name);
+	log_add(&l, "container", "%s", a->container);
+	log_add(&l, "request", "%s", p->request);
+	log_add(&l, "status", "%ld", p->status);
+	log_add_quoted(&l, "reason", buf_text(&p->reason));
+	log_end(&l);
+}
+
+static bool
+try_account(struct swift *swift, const struct config *config,
+    const struct account *a, int64_t octets)
+{
 	struct account probe = *a;
+	struct message m = { .fd = -1 };
 	struct swift_put p;
-	struct message m;
 	uint64_t random;
 	BUF(warnings, 4096);
 
@@ -118,27 +189,25 @@ try_account(struct swift *swift, const struct config *config,
 	probe.delete_after_s = PROBE_LIFE_S;
 	probe.metadata = false;
 	probe.retries = 0;
-	message_open(&m, config->smtp.spool_directory, sizeof(text));
-	message_add(&m, text, sizeof(text) - 1);
-	(void)message_finish(&m);
 	swift_put_init(&p, &probe);
 	p.message = &m;
 	p.deadline_ms = clock_ms() + config->smtp.deadline_s * 1000;
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		buf_adds(&p.reason, strerror(errno));
-	else if (swift_login(swift, &p))
+	else if (make_message(&m, config->smtp.spool_directory, octets,
+		     &p.reason) &&
+		 try_expiry(&p, &warnings) && swift_login(swift, &p))
 		try_container(swift, &p, &warnings);
 	buf_addf(&p.name, ".swiftdrop-check-%016" PRIx64, random);
-	if (write && p.outcome == SWIFT_STORED)
+	if (octets >= 0 && p.outcome == SWIFT_STORED)
 		try_probe(swift, &p, &warnings);
-	if (p.outcome == SWIFT_STORED)
+	if (p.outcome == SWIFT_STORED) {
 		(void)printf("%s: ok, container=%s%s\n", a->name, a->container,
 		    buf_text(&warnings));
-	else
-		(void)printf("%s%s: failed, container=%s, request=%s, "
-			     "status=%ld, reason=\"%s\"\n",
-		    log_prefix(STDOUT_FILENO, LOG_LEVEL_ERROR), a->name,
-		    a->container, p.request, p.status, buf_text(&p.reason));
+	} else {
+		buf_adds(&p.reason, buf_text(&warnings));
+		report(&p);
+	}
 	(void)fflush(stdout);
 	message_close(&m);
 	swift_put_free(&p);
@@ -146,7 +215,7 @@ try_account(struct swift *swift, const struct config *config,
 }
 
 int
-check_run(const struct config *config, bool write, char *const *addresses,
+check_run(const struct config *config, int64_t octets, char *const *addresses,
     int n)
 {
 	struct swift *swift;
@@ -163,7 +232,7 @@ check_run(const struct config *config, bool write, char *const *addresses,
 	status = choose(config, addresses, n, chosen);
 	for (i = 0; i < config->naccounts; i++)
 		if (chosen[i] &&
-		    !try_account(swift, config, &config->accounts[i], write))
+		    !try_account(swift, config, &config->accounts[i], octets))
 			status = EX_UNAVAILABLE;
 	if (message_try_spool(config->smtp.spool_directory) == -1) {
 		log_fault("spool_directory %s: %s",

@@ -28,7 +28,8 @@
 
 #include "banned.h"
 
-#define CONFIG_FILE "/etc/swiftdrop.ini"
+#define CONFIG_FILE  "/etc/swiftdrop.ini"
+#define PROBE_OCTETS "28" /* one line and the blank one */
 
 enum {
 	FAULTS_MAX = 64 * 1024 /* octets of all that is wrong */
@@ -38,14 +39,14 @@ enum {
 struct options {
 	const char *config_file;
 	const char *command; /* "check", "config", or NULL for a session */
-	bool write;
+	int64_t octets;      /* of a probe, or -1 */
 	char **addresses;
 	int naddresses;
 };
 
 static const char usage_text[] =
     "Usage: swiftdrop [-c FILE]\n"
-    "       swiftdrop [-c FILE] check [--write] [ADDRESS...]\n"
+    "       swiftdrop [-c FILE] check [--write[=OCTETS]] [ADDRESS...]\n"
     "       swiftdrop [-c FILE] config\n"
     "       swiftdrop --version | --help\n"
     "\n"
@@ -54,7 +55,8 @@ static const char usage_text[] =
     "Swift.\n"
     "\n"
     "  -c, --config=FILE   configuration (default " CONFIG_FILE ")\n"
-    "      --write         check: also store and delete a probe\n"
+    "      --write[=OCTETS]  check: also store and delete a probe of that "
+    "size\n"
     "      --help          show this help and exit\n"
     "      --version       show the version and exit\n"
     "\n"
@@ -133,27 +135,53 @@ usage_error(const char *what, const char *argument)
 	return EX_USAGE;
 }
 
+/* What stands behind the options; returns as parse_options(). */
+static int
+parse_command(int n, char **words, struct options *o)
+{
+	if (n > 0) {
+		o->command = words[0];
+		o->addresses = words + 1;
+		o->naddresses = n - 1;
+		if (strcmp(o->command, "check") != 0 &&
+		    strcmp(o->command, "config") != 0)
+			return usage_error("unknown command", o->command);
+		if (n > 1 && strcmp(o->command, "config") == 0)
+			return usage_error("too many arguments, at", words[1]);
+	}
+	if (o->octets >= 0 &&
+	    (o->command == NULL || strcmp(o->command, "check") != 0))
+		return usage_error("only check knows the option", "--write");
+	return -1;
+}
+
 /* Returns -1 to go on, or an exit status. */
 static int
 parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
 		{ "config", required_argument, NULL, 'c' },
-		{ "write", no_argument, NULL, 'w' },
+		{ "write", optional_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
+	const char *value;
+	char *end;
 	int c;
 
-	*o = (struct options){ .config_file = CONFIG_FILE };
+	*o = (struct options){ .config_file = CONFIG_FILE, .octets = -1 };
 	while ((c = getopt_long(argc, argv, "c:", names, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->config_file = optarg;
 			break;
 		case 'w':
-			o->write = true;
+			value = optarg == NULL ? PROBE_OCTETS : optarg;
+			o->octets = strtoll(value, &end, 10);
+			if (end == value || *end != '\0' || o->octets < 0)
+				return usage_error("no number of octets:",
+				    value);
 			break;
 		case 'h':
 		case 'v':
@@ -164,21 +192,7 @@ parse_options(int argc, char **argv, struct options *o)
 			return EX_USAGE;
 		}
 	}
-	if (optind < argc) {
-		o->command = argv[optind];
-		o->addresses = argv + optind + 1;
-		o->naddresses = argc - optind - 1;
-		if (strcmp(o->command, "check") != 0 &&
-		    strcmp(o->command, "config") != 0)
-			return usage_error("unknown command", o->command);
-		if (o->naddresses > 0 && strcmp(o->command, "config") == 0)
-			return usage_error("too many arguments, at",
-			    o->addresses[0]);
-	}
-	if (o->write &&
-	    (o->command == NULL || strcmp(o->command, "check") != 0))
-		return usage_error("only check knows the option", "--write");
-	return -1;
+	return parse_command(argc - optind, argv + optind, o);
 }
 
 /* Whether fd is a stream socket with a client, or one that has gone again. */
@@ -333,6 +347,8 @@ run_command(const struct options *o, bool stderr_is_free)
 
 	closefrom(STDERR_FILENO + 1);
 	log_open("stderr", stderr_is_free);
+	if (*log_prefix(STDERR_FILENO, LOG_LEVEL_ERROR) != '\0')
+		log_open("journal", stderr_is_free);
 	if (config_load(&config, o->config_file, environ, &faults) == -1) {
 		log_faults(&faults);
 		config_free(&config);
@@ -342,7 +358,7 @@ run_command(const struct options *o, bool stderr_is_free)
 	log_lines(LOG_LEVEL_WARNING, &config.warnings);
 	if (strcmp(o->command, "check") == 0) {
 		status =
-		    check_run(&config, o->write, o->addresses, o->naddresses);
+		    check_run(&config, o->octets, o->addresses, o->naddresses);
 	} else {
 		config_print(&config, &text);
 		(void)fputs(buf_text(&text), stdout);

@@ -20,11 +20,11 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE / "tests"))
 
 import lab  # noqa: E402
-from helpers import fixtures  # noqa: E402
+from helpers import fixtures, journal  # noqa: E402
 from lab import debian, image  # noqa: E402
 
 bench, relay, store = fixtures.bench, fixtures.relay, fixtures.store
-short_path = fixtures.short_path
+short_path, places = fixtures.short_path, journal.places
 
 
 # The files that take longest, begun first: the short ones fill the gaps at the

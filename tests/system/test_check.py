@@ -11,6 +11,7 @@ import pytest
 
 import standin
 from helpers import program
+from helpers.journal import fields, received
 from standin import answer
 
 
@@ -154,6 +155,87 @@ def test_write_that_fails(kind, status, code, bench, store):
     assert str(status) in done.stdout + done.stderr
 
 
+def test_warning_is_not_lost_when_the_probe_fails(bench, store):
+    store.always("HEAD", answer(403))
+    store.always("PUT", answer(403))
+    done = check(bench.config(archive=store.account()), "--write")
+    assert done.returncode == 69
+    line = line_of(done, "archive")
+    assert "failed" in line and "request=PUT" in line
+    assert "warning: no right to look at the container (403)" in line
+
+
+@pytest.mark.parametrize("octets", (0, 5, 28, 1000, 300000))
+def test_write_of_a_size(octets, bench, store):
+    done = check(bench.config(archive=store.account()), f"--write={octets}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    put, = store.of("PUT")
+    assert len(put.read()) == octets
+    assert re.fullmatch(r"cur/\.swiftdrop-check-\w+", put.name)
+    assert store.objects == {}
+
+
+def test_write_alone_is_of_28_octets(bench, store):
+    assert check(bench.config(archive=store.account()), "--write"
+                 ).returncode == 0
+    assert len(store.of("PUT")[0].read()) == 28
+
+
+@pytest.mark.parametrize("octets", ("", "x", "-1", "1k"))
+def test_size_that_is_no_number_is_64(octets, bench, store):
+    done = check(bench.config(archive=store.account()), f"--write={octets}")
+    assert done.returncode == 64
+    assert octets in done.stderr and store.requests == []
+
+
+def test_limit_of_a_server_in_front_is_found_by_size(bench, store):
+    """As nginx has it: 1 MiB unless it is told otherwise, and no Swift that
+    could know the request."""
+    def limit(exchange):
+        if int(exchange.headers["content-length"]) > 1 << 20:
+            exchange.answer(413, X_Trans_Id="")
+        else:
+            exchange.good()
+    store.always("PUT", limit)
+    path = bench.config(archive=store.account())
+    assert check(path, "--write").returncode == 0
+    done = check(path, f"--write={2 << 20}")
+    assert done.returncode == 69
+    assert "client_max_body_size" in line_of(done, "archive")
+
+
+def expiring(store, text):
+    return {"recipients": "*", "container": "mail", "auth_version": "tempurl",
+            "storage_url": store.storage_url, "temp_url_query":
+            f"temp_url_sig=00ff&temp_url_expires={text}&temp_url_prefix=cur/"}
+
+
+def in_days(days, form="%s"):
+    return time.strftime(form, time.gmtime(time.time() + days * 86400)) \
+        if form != "%s" else str(int(time.time() + days * 86400))
+
+
+@pytest.mark.parametrize("form", ("%s", "%Y-%m-%dT%H:%M:%SZ",
+                                  "%Y-%m-%dT%H%%3A%M%%3A%SZ"))
+@pytest.mark.parametrize("days, code, words", (
+    (-1, 69, "temp_url_query has expired"), (8, 0, None),
+    (6.5, 0, "warning: temp_url_query expires in 15"),
+    (0.1, 0, "warning: temp_url_query expires in ")))
+def test_query_that_expires(days, code, words, form, bench, store):
+    done = check(bench.config(archive=expiring(store, in_days(days, form))))
+    assert done.returncode == code
+    line = line_of(done, "archive")
+    assert words in line if words else "expires" not in line
+    assert "00ff" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ("", "soon", "2017"))
+def test_query_whose_end_swift_cannot_read_has_expired(text, bench, store):
+    done = check(bench.config(archive=expiring(store, text)))
+    assert done.returncode == 69
+    assert "temp_url_query has expired" in line_of(done, "archive")
+
+
 def test_spool_directory_is_tried(bench, store, tmp_path):
     done = check(bench.config(
         SMTP={"spool_directory": tmp_path / "none"}, archive=store.account()))
@@ -220,25 +302,36 @@ def test_a_fault_is_said_where_stdout_and_stderr_are_one(
     assert done.stdout.startswith(fault.format(path) + "\n")
 
 
-def test_a_fault_has_a_priority_in_the_journal(bench, store, tmp_path):
-    """systemd takes it off the line again: sd-daemon(3)."""
+def test_a_fault_has_a_priority_in_the_journal(bench, store, places, tmp_path):
+    """systemd takes it off the line again: sd-daemon(3). An account that
+    failed and a warning are entries of their own."""
+    prefix, journal, _ = places
     spool = tmp_path / "none"
     path = bench.config(SMTP={"spool_directory": spool},
                         good=store.account(),
                         bad=store.account(recipients="bad@example.com",
                                           container="missing"))
     path.chmod(0o644)  # readable by others: a warning
-    journal = tmp_path / "journal"
-    with open(journal, "w") as file:
-        found = journal.stat()
+    stream = tmp_path / "journal"
+    with open(stream, "w") as file:
+        found = stream.stat()
         done = subprocess.run(
-            [program.BINARY, "-c", path, "check"], stdin=subprocess.DEVNULL,
-            stdout=file, stderr=file, timeout=60, env=program.environment({
+            [*prefix, program.BINARY, "-c", path, "check"],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=60,
+            env=program.environment({
                 "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}))
     assert done.returncode == 69
-    warning, good, bad, fault = journal.read_text().splitlines()
-    assert warning.startswith("<4>config: ")
+    good, fault = stream.read_text().splitlines()
     assert good.startswith("good: ok, ")
-    assert bad.startswith("<3>bad: failed, ")
     assert fault == (f"<3>swiftdrop: spool_directory {spool}: "
                      "No such file or directory")
+    warning, bad = map(fields, received(journal))
+    assert warning["PRIORITY"] == "4"
+    assert warning["MESSAGE"].startswith("config: ")
+    assert bad["MESSAGE"].startswith("check: account=bad, container=missing, ")
+    assert (bad["PRIORITY"], bad["ACCOUNT"], bad["CONTAINER"], bad["REQUEST"],
+            bad["STATUS"]) == ("3", "bad", "missing", "HEAD", "404")
+    assert "container missing does not exist" in bad["REASON"]
+    catalog = (program.TOP / "doc/swiftdrop.catalog").read_text()
+    assert f"-- {bad['MESSAGE_ID']}\n" in catalog
+    assert bad["MESSAGE_ID"] != warning["MESSAGE_ID"]

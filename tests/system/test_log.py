@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The log (contract, section 6, and the option log of section 2)."""
 
-import os
 import re
 import socket
-import struct
 import time
 
 import pytest
 
 import standin
 from helpers import program
+from helpers.journal import fields, received
 from standin import answer
 
 MESSAGE = b"From: a@example.org\r\nSubject: hush-content\r\n\r\ntext\r\n"
@@ -345,53 +344,6 @@ def test_proxy_that_libcurl_cannot_read_is_not_logged(bench, store):
 
 
 # Where it goes.
-
-@pytest.fixture
-def places(short_path):
-    """A journal and a syslog socket, and the prefix that puts them where
-    programs look for them."""
-    prefix = program.mounts(short_path, "/run", "/dev")
-    found = {}
-    for name, path in (("journal", "run/systemd/journal/socket"),
-                       ("syslog", "dev/log")):
-        (short_path / path).parent.mkdir(parents=True, exist_ok=True)
-        found[name] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        found[name].bind(str(short_path / path))
-        found[name].setblocking(False)
-    yield prefix, found["journal"], found["syslog"]
-    found["journal"].close()
-    found["syslog"].close()
-
-
-def received(sock):
-    """The datagrams that are there; a descriptor's content where one was
-    passed, as the journal has it."""
-    found = []
-    while True:
-        try:
-            data, fds, _, _ = socket.recv_fds(sock, 65536, 4)
-        except BlockingIOError:
-            return found
-        for number in fds:
-            data += os.pread(number, 1 << 20, 0)
-            os.close(number)
-        found.append(data)
-
-
-def fields(datagram):
-    """The fields of one entry of the journal's native protocol."""
-    found = {}
-    while datagram:
-        line, _, datagram = datagram.partition(b"\n")
-        if b"=" in line:
-            name, _, value = line.partition(b"=")
-        else:
-            name = line
-            size, = struct.unpack("<Q", datagram[:8])
-            value, datagram = datagram[8:8 + size], datagram[9 + size:]
-        found[name.decode()] = value.decode()
-    return found
-
 
 def deliver_with_log(bench, store, target, prefix=(), **more):
     session = bench.session(bench.config(

@@ -646,7 +646,7 @@ def test_the_check_shows_a_broken_account(machine, box):
     assert machine.show("swiftdrop-check.service", "Result") == "success"
 
     _write_ini(machine, box, key="wrong")
-    assert "orders: failed, " in _check_fails(machine)
+    assert "check: account=orders, " in _check_fails(machine)
     _write_ini(machine, box, key=None, key_file="missing")
     assert "key_file: cannot read" in _check_fails(machine)
     # Nor does a mail find a configuration that is gone.
