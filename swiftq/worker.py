@@ -127,7 +127,8 @@ class Worker:
         return min(delay, max(RETRY_DELAY_MAX_S, self.args.retry_delay)
                    ) * random.uniform(0.9, 1.1)
 
-    def settle(self, taken: Taken, to: Place, state: Mapping[str, str]) -> None:
+    def settle(self, taken: Taken, to: Place,
+               state: Mapping[str, str]) -> None:
         """Move to TO what the command has been run for."""
         def action() -> None:
             if to.folder == 'done' and self.args.dedupe:
