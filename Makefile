@@ -154,7 +154,7 @@ $(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o)
 # ---- installation ---------------------------------------------------------
 
 UNIT_FILES = swiftdrop.socket swiftdrop@.service swiftdrop-check.service \
-	swiftdrop-check.timer
+	swiftdrop-check.timer swiftdrop-login.service swiftdrop-login.timer
 
 # swiftq's modules are of use for swiftq alone: none of them is where every
 # Python program would find it.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The subcommand "check".  Says on stdout what it found; the caller's exit
- * status says the same to monitoring.
+ * The subcommands "check" and "login".  They say on stdout what they found;
+ * the exit status says the same to monitoring.
  */
 #include <sys/random.h>
 
@@ -241,5 +241,94 @@ check_run(const struct config *config, int64_t octets, char *const *addresses,
 	}
 	swift_close(swift);
 	free(chosen);
+	return status;
+}
+
+/* Logs in for one account; whether its token_file is new. */
+static bool
+renew(struct swift *swift, const struct config *config, const struct account *a)
+{
+	struct swift_put p;
+	char when[32] = "";
+	int64_t ends_s;
+	time_t time;
+
+	swift_put_init(&p, a);
+	p.deadline_ms = clock_ms() + config->smtp.deadline_s * 1000;
+	ends_s = swift_write_token(swift, &p);
+	time = (time_t)ends_s;
+	if (ends_s != -1) {
+		(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ",
+		    gmtime(&time));
+		(void)printf("%s: ok, token_file=%s, ends=%s\n", a->name,
+		    a->token_file, when);
+	} else {
+		(void)printf("%s%s: failed, token_file=%s, request=%s, "
+			     "status=%ld, reason=\"%s\"\n",
+		    log_prefix(STDOUT_FILENO, LOG_LEVEL_ERROR), a->name,
+		    a->token_file, p.request, p.status, buf_text(&p.reason));
+	}
+	(void)fflush(stdout);
+	swift_put_free(&p);
+	return ends_s != -1;
+}
+
+/* Whether the file of an account is that of one before it. */
+static bool
+is_renewed(const struct config *config, size_t account)
+{
+	size_t i;
+
+	for (i = 0; i < account; i++)
+		if (config->accounts[i].token_file != NULL &&
+		    strcmp(config->accounts[i].token_file,
+			config->accounts[account].token_file) == 0)
+			return true;
+	return false;
+}
+
+/* The account of a name that has a token_file; says what is wrong. */
+static const struct account *
+named_account(const struct config *config, const char *name)
+{
+	const struct account *a;
+
+	for (a = config->accounts; a < config->accounts + config->naccounts;
+	     a++) {
+		if (strcmp(a->name, name) != 0)
+			continue;
+		if (a->token_file == NULL)
+			log_fault("account %s has no token_file", name);
+		return a->token_file == NULL ? NULL : a;
+	}
+	log_fault("no account is called %s", name);
+	return NULL;
+}
+
+int
+check_login(const struct config *config, char *const *names, int n)
+{
+	const struct account *a;
+	struct swift *swift;
+	size_t i;
+	int k, status;
+
+	swift = swift_open(config);
+	if (swift == NULL)
+		return EX_OSERR;
+	status = EX_OK;
+	for (k = 0; k < n; k++) {
+		a = named_account(config, names[k]);
+		if (a == NULL)
+			status = EX_DATAERR;
+		else if (!renew(swift, config, a))
+			status = EX_UNAVAILABLE;
+	}
+	for (i = 0; n == 0 && i < config->naccounts; i++)
+		if (config->accounts[i].token_file != NULL &&
+		    !is_renewed(config, i) &&
+		    !renew(swift, config, &config->accounts[i]))
+			status = EX_UNAVAILABLE;
+	swift_close(swift);
 	return status;
 }

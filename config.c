@@ -109,6 +109,7 @@ static const struct key account_keys[] = {
 	{ "os_options_object_storage_url", URL, A(object_storage_url), .flags = USERINFO },
 	{ "os_options_application_credential_id", TEXT, A(application_credential_id), .standard = NULL },
 	{ "os_options_application_credential_secret", TEXT, A(application_credential_secret), .flags = SECRET },
+	{ "token_file", TEXT, A(token_file), .standard = NULL },
 	{ "storage_url", URL, A(storage_url), .flags = USERINFO },
 	{ "temp_url_key", TEXT, A(temp_url_key), .flags = SECRET, .rival = "temp_url_query" },
 	{ "temp_url_digest", CHOICE, A(temp_url_digest), .standard = "sha256", .choices = NONE_OF "sha1 sha256 sha512" },
@@ -881,6 +882,71 @@ finish_smtp(struct loader *l)
 		    "none");
 }
 
+bool
+config_has_credential(const struct account *a)
+{
+	return a->auth_version == AUTH_KEYSTONE &&
+	       a->application_credential_id != NULL;
+}
+
+/* tenant is what a project was called before Keystone v3. */
+const char *
+config_project_name(const struct account *a)
+{
+	if (a->project_name != NULL)
+		return a->project_name;
+	return a->tenant_name_option != NULL ? a->tenant_name_option
+					     : a->tenant_name;
+}
+
+const char *
+config_project_id(const struct account *a)
+{
+	return a->project_id != NULL ? a->project_id : a->tenant_id;
+}
+
+static bool
+same(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/*
+ * The region and a storage URL given by hand count as well: one login may
+ * lead to several clusters.
+ */
+bool
+config_same_login(const struct account *a, const struct account *b)
+{
+	if (a->auth_version != b->auth_version ||
+	    !same(a->authurl, b->authurl) ||
+	    !same(a->object_storage_url, b->object_storage_url))
+		return false;
+	if (a->auth_version == AUTH_V1)
+		return same(a->user, b->user);
+	if (!same(a->region_name, b->region_name) ||
+	    !same(a->application_credential_id, b->application_credential_id))
+		return false;
+	return config_has_credential(a) ||
+	       (same(a->user, b->user) && same(a->user_id, b->user_id) &&
+		   same(config_project_name(a), config_project_name(b)) &&
+		   same(config_project_id(a), config_project_id(b)) &&
+		   same(a->project_domain_name, b->project_domain_name) &&
+		   same(a->project_domain_id, b->project_domain_id) &&
+		   same(a->user_domain_name, b->user_domain_name) &&
+		   same(a->user_domain_id, b->user_domain_id));
+}
+
+bool
+config_same_place(const struct account *a, const struct account *b)
+{
+	return same(a->container, b->container) &&
+	       (a->auth_version == AUTH_TEMPURL
+		       ? b->auth_version == AUTH_TEMPURL &&
+			     same(a->storage_url, b->storage_url)
+		       : config_same_login(a, b));
+}
+
 static void
 require(struct loader *l, const struct account *a, const char *key,
     const char *value, const char *reason)
@@ -941,6 +1007,12 @@ check_account(struct loader *l, const struct account *a)
 	if (a->temp_url_key != NULL && a->temp_url_query != NULL)
 		fault_of(l, a->name, "temp_url_query",
 		    "stands beside temp_url_key; keep one of them");
+	if (a->token_file != NULL &&
+	    (a->auth_version == AUTH_TEMPURL || *a->token_file != '/'))
+		fault_of(l, a->name, "token_file",
+		    *a->token_file == '/'
+			? "has no use with auth_version tempurl"
+			: "must be an absolute path");
 	if (a->auth_version == AUTH_KEYSTONE && a->authurl != NULL &&
 	    strstr(a->authurl, "/v2.0") != NULL)
 		fault_of(l, a->name, "authurl",
@@ -992,6 +1064,26 @@ check_claims(struct loader *l)
 	}
 }
 
+/* Two logins that would replace each other's token. */
+static void
+check_token_files(struct loader *l)
+{
+	const struct account *a = l->config->accounts;
+	size_t i, k;
+
+	for (i = 1; i < l->config->naccounts; i++) {
+		for (k = 0; k < i; k++)
+			if (a[i].token_file != NULL &&
+			    same(a[i].token_file, a[k].token_file) &&
+			    !config_same_login(&a[i], &a[k]))
+				break;
+		if (k < i)
+			fault_of(l, a[i].name, "token_file",
+			    "is the file of another login; give it one of "
+			    "its own");
+	}
+}
+
 /* Every section is an account, [DEFAULT] only when it has recipients. */
 static void
 finish_accounts(struct loader *l)
@@ -1018,6 +1110,7 @@ finish_accounts(struct loader *l)
 		fault(l, NULL, NULL, NULL,
 		    "no account: no section has recipients");
 	check_claims(l);
+	check_token_files(l);
 }
 
 static void
@@ -1183,63 +1276,4 @@ void
 config_write(const struct config *c, struct buf *out)
 {
 	print(c, false, out);
-}
-
-bool
-config_has_credential(const struct account *a)
-{
-	return a->auth_version == AUTH_KEYSTONE &&
-	       a->application_credential_id != NULL;
-}
-
-/* tenant is what a project was called before Keystone v3. */
-const char *
-config_project_name(const struct account *a)
-{
-	if (a->project_name != NULL)
-		return a->project_name;
-	return a->tenant_name_option != NULL ? a->tenant_name_option
-					     : a->tenant_name;
-}
-
-const char *
-config_project_id(const struct account *a)
-{
-	return a->project_id != NULL ? a->project_id : a->tenant_id;
-}
-
-static bool
-same(const char *a, const char *b)
-{
-	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
-/*
- * The region and a storage URL given by hand count as well: one login may
- * lead to several clusters.
- */
-bool
-config_same_place(const struct account *a, const struct account *b)
-{
-	if (a->auth_version != b->auth_version ||
-	    !same(a->container, b->container))
-		return false;
-	if (a->auth_version == AUTH_TEMPURL)
-		return same(a->storage_url, b->storage_url);
-	if (!same(a->authurl, b->authurl) ||
-	    !same(a->object_storage_url, b->object_storage_url))
-		return false;
-	if (a->auth_version == AUTH_V1)
-		return same(a->user, b->user);
-	if (!same(a->region_name, b->region_name) ||
-	    !same(a->application_credential_id, b->application_credential_id))
-		return false;
-	return config_has_credential(a) ||
-	       (same(a->user, b->user) && same(a->user_id, b->user_id) &&
-		   same(config_project_name(a), config_project_name(b)) &&
-		   same(config_project_id(a), config_project_id(b)) &&
-		   same(a->project_domain_name, b->project_domain_name) &&
-		   same(a->project_domain_id, b->project_domain_id) &&
-		   same(a->user_domain_name, b->user_domain_name) &&
-		   same(a->user_domain_id, b->user_domain_id));
 }

@@ -65,6 +65,7 @@ struct account {
 	char *object_storage_url;
 	char *application_credential_id;
 	char *application_credential_secret; /* secret */
+	char *token_file;
 	char *storage_url;
 	char *temp_url_key; /* secret */
 	char *temp_url_digest;
@@ -127,6 +128,9 @@ void config_write(const struct config *c, struct buf *out);
  * container of the same service.
  */
 bool config_same_place(const struct account *a, const struct account *b);
+
+/* Whether two accounts log in alike, so that one token serves both. */
+bool config_same_login(const struct account *a, const struct account *b);
 
 /* The project of an account by whichever key it was given; NULL if none. */
 const char *config_project_name(const struct account *a);

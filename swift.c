@@ -5,13 +5,18 @@
  * for the message.
  */
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "digest.h"
@@ -29,6 +34,9 @@ enum {
 	DELETE_TRY_MS = 3000,
 	TOKEN_MAX = 16 * 1024,
 	URL_MAX = 8 * 1024,
+	TOKEN_FILE_MAX = 64 * 1024,
+	TOKEN_LIFE_S = 3600, /* of a token whose end nobody tells (Ceph RGW) */
+	TOKEN_LEFT_S = 60,   /* that a token must be good for */
 	TEMPURL_LIFE_S = 600 /* covers any deadline and skewed clocks */
 };
 
@@ -39,6 +47,9 @@ enum {
 struct login {
 	struct buf token;       /* owned; "" while there is none */
 	struct buf storage_url; /* owned */
+	int64_t ends_s;         /* of the token, time(2) */
+	bool asked_file;        /* the token_file was read */
+	bool from_file;         /* the token is the file's */
 };
 
 struct swift {
@@ -122,8 +133,8 @@ swift_open(const struct config *config)
 		return NULL;
 	}
 	for (i = 0; i < config->naccounts; i++)
-		s->logins[i] =
-		    (struct login){ { .max = TOKEN_MAX }, { .max = URL_MAX } };
+		s->logins[i] = (struct login){ .token = { .max = TOKEN_MAX },
+			.storage_url = { .max = URL_MAX } };
 	return s;
 }
 
@@ -328,6 +339,18 @@ take_login(struct swift *s, struct swift_put *p, const char *token,
 	return settle(p, SWIFT_TEMPORARY);
 }
 
+/* Seconds that a token lives, as the newest answer says. */
+static int64_t
+v1_life(const struct swift *s)
+{
+	const char *text = http_answer(s->http, "X-Auth-Token-Expires");
+	char *end;
+	long life;
+
+	life = strtol(text, &end, 10);
+	return end == text || *end != '\0' || life < 0 ? TOKEN_LIFE_S : life;
+}
+
 /* tempauth: swift/common/middleware/tempauth.py; Ceph answers 204. */
 static enum verdict
 login_v1(struct swift *s, struct swift_put *p)
@@ -342,6 +365,7 @@ login_v1(struct swift *s, struct swift_put *p)
 	http_header(&r, "X-Auth-User: %s", a->user);
 	http_header(&r, "X-Auth-Key: %s", a->key);
 	if (perform(s, p, &r) && (p->status == 200 || p->status == 204)) {
+		login_of(s, p)->ends_s = time(NULL) + v1_life(s);
 		token = http_answer(s->http, "X-Auth-Token");
 		if (*token == '\0')
 			token = http_answer(s->http, "X-Storage-Token");
@@ -453,6 +477,19 @@ find_endpoint(const struct account *a, const json_t *catalog)
 	return NULL;
 }
 
+/* ISO 8601 in UTC, as Keystone writes it. */
+static int64_t
+v3_end(const json_t *token)
+{
+	const char *text;
+	struct tm tm = { 0 };
+
+	text = json_string_value(json_object_get(token, "expires_at"));
+	return text == NULL || strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) == NULL
+		   ? time(NULL) + TOKEN_LIFE_S
+		   : timegm(&tm);
+}
+
 /* A token without a scope has no catalog; what is not JSON may pass. */
 static enum verdict
 take_token(struct swift *s, struct swift_put *p, const json_t *token)
@@ -468,6 +505,7 @@ take_token(struct swift *s, struct swift_put *p, const json_t *token)
 		p->outcome = SWIFT_TEMPORARY;
 		return VERDICT_RETRY;
 	}
+	login_of(s, p)->ends_s = v3_end(token);
 	url = find_endpoint(p->account, catalog);
 	return take_login(s, p, http_answer(s->http, "X-Subject-Token"),
 	    url == NULL ? "" : url);
@@ -508,14 +546,128 @@ login_v3(struct swift *s, struct swift_put *p)
 	return verdict;
 }
 
+/* What a token was asked with: another question has another answer. */
+static json_t *
+question(const struct account *a)
+{
+	return json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*,"
+			 " s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}",
+	    "auth_version", a->auth_version == AUTH_V1 ? "1" : "3", "authurl",
+	    a->authurl, "user", a->user, "user_id", a->user_id,
+	    "user_domain_name", a->user_domain_name, "user_domain_id",
+	    a->user_domain_id, "application_credential_id",
+	    a->application_credential_id, "project_name",
+	    config_project_name(a), "project_id", config_project_id(a),
+	    "project_domain_name", a->project_domain_name, "project_domain_id",
+	    a->project_domain_id, "region_name", a->region_name,
+	    "endpoint_type", a->endpoint_type, "service_type", a->service_type,
+	    "object_storage_url", a->object_storage_url);
+}
+
+/* Opens an account's token_file; -1 and why it cannot be trusted. */
+static int
+open_token_file(const struct account *a, const char **reason)
+{
+	struct stat st;
+	int fd;
+
+	fd =
+	    open(a->token_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd == -1 || fstat(fd, &st) == -1)
+		*reason = errno == ELOOP ? "is a link" : strerror(errno);
+	else if (!S_ISREG(st.st_mode))
+		*reason = "is not a file";
+	else if (st.st_uid != 0 && st.st_uid != geteuid())
+		*reason = "is neither root's nor ours";
+	else if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		*reason = "can be written to by others";
+	else if (st.st_size > TOKEN_FILE_MAX)
+		*reason = "is too large";
+	else
+		return fd;
+	if (fd != -1)
+		(void)close(fd);
+	return -1;
+}
+
+/* Takes the token of an open file; what is wrong with it, or NULL. */
+static const char *
+read_token(struct swift *s, struct swift_put *p, int fd)
+{
+	json_t *asked, *file;
+	const char *reason;
+	json_int_t ends_s;
+
+	file = json_loadfd(fd, 0, NULL);
+	asked = question(p->account);
+	ends_s = json_integer_value(json_object_get(file, "ends"));
+	if (file == NULL)
+		reason = "is not JSON";
+	else if (!json_equal(asked, json_object_get(file, "asked_with")))
+		reason = "was not asked with the same account";
+	else if (ends_s < time(NULL) + TOKEN_LEFT_S)
+		reason = "holds a token that has ended";
+	else if (json_string_value(json_object_get(file, "token")) == NULL ||
+		 json_string_value(json_object_get(file, "storage_url")) ==
+		     NULL)
+		reason = "holds no token";
+	else if (take_login(s, p,
+		     json_string_value(json_object_get(file, "token")),
+		     json_string_value(json_object_get(file, "storage_url"))) ==
+		     VERDICT_DONE &&
+		 p->outcome == SWIFT_STORED)
+		reason = NULL;
+	else
+		reason = "holds a token that cannot be used";
+	json_decref(file);
+	json_decref(asked);
+	return reason;
+}
+
+static void
+warn_token_file(const struct swift_put *p, const char *reason)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_ACCOUNT, LOG_LEVEL_WARNING);
+	log_add(&l, "account", "%s", p->account->name);
+	log_add(&l, "token_file", "%s", p->account->token_file);
+	log_add_quoted(&l, "reason", reason);
+	log_end(&l);
+}
+
+/* Uses the token that "swiftdrop login" left, once in a session. */
+static bool
+use_token_file(struct swift *s, struct swift_put *p)
+{
+	struct login *login = login_of(s, p);
+	const char *reason;
+	int fd;
+
+	if (p->account->token_file == NULL || login->asked_file)
+		return false;
+	login->asked_file = true;
+	fd = open_token_file(p->account, &reason);
+	if (fd != -1) {
+		reason = read_token(s, p, fd);
+		(void)close(fd);
+	}
+	buf_reset(&p->reason);
+	login->from_file = reason == NULL;
+	if (reason != NULL)
+		warn_token_file(p, reason);
+	return reason == NULL;
+}
+
 static enum verdict
-login(struct swift *s, struct swift_put *p)
+log_in(struct swift *s, struct swift_put *p)
 {
 	const struct account *a = p->account;
 	enum verdict verdict;
 	int64_t started_ms;
 
-	if (a->auth_version == AUTH_TEMPURL || login_of(s, p)->token.len > 0)
+	if (a->auth_version == AUTH_TEMPURL || login_of(s, p)->token.len > 0 ||
+	    use_token_file(s, p))
 		return settle(p, SWIFT_STORED);
 	started_ms = clock_ms();
 	verdict = a->auth_version == AUTH_V1 ? login_v1(s, p) : login_v3(s, p);
@@ -528,10 +680,22 @@ login(struct swift *s, struct swift_put *p)
 	return verdict;
 }
 
+/* Forgets a token that was refused. */
+static void
+forget_login(struct swift *s, struct swift_put *p)
+{
+	struct login *login = login_of(s, p);
+
+	buf_reset(&login->token);
+	if (login->from_file)
+		warn_token_file(p, "holds a token that was refused (401)");
+	login->from_file = false;
+}
+
 bool
 swift_login(struct swift *s, struct swift_put *p)
 {
-	return login(s, p) == VERDICT_DONE && p->outcome == SWIFT_STORED;
+	return log_in(s, p) == VERDICT_DONE && p->outcome == SWIFT_STORED;
 }
 
 /* swift/common/middleware/tempurl.py: HMAC of method, expiry and path. */
@@ -605,7 +769,7 @@ ask(struct swift *s, struct swift_put *p, const char *method, bool container)
 	struct http_request r;
 	enum verdict verdict;
 
-	verdict = login(s, p);
+	verdict = log_in(s, p);
 	if (verdict != VERDICT_DONE || p->outcome != SWIFT_STORED)
 		return verdict;
 	begin(s, p, &r, method, container);
@@ -698,7 +862,7 @@ try_store(struct swift *s, struct swift_put *p)
 	int64_t started_ms;
 	size_t len;
 
-	verdict = login(s, p);
+	verdict = log_in(s, p);
 	if (verdict != VERDICT_DONE || p->outcome != SWIFT_STORED)
 		return verdict;
 	begin(s, p, &r, "PUT", false);
@@ -779,7 +943,7 @@ again(struct swift *s, struct swift_put *p, enum verdict verdict)
 		if (p->fresh || login_of(s, p)->token.len == 0)
 			return false;
 		p->fresh = true;
-		buf_reset(&login_of(s, p)->token);
+		forget_login(s, p);
 		break;
 	case VERDICT_PLAIN:
 		if (p->plain)
@@ -874,4 +1038,61 @@ swift_store(struct swift *s, struct swift_put *p)
 		buf_reset(&p->name);
 		object_name(&p->name, &p->when, p->message->size);
 	}
+}
+
+/* Replaces the token_file by one that holds text; errno where it cannot. */
+static int
+replace_token_file(const struct account *a, const char *text)
+{
+	BUF(path, PATH_MAX);
+	size_t len = strlen(text);
+	bool written;
+	int fd;
+
+	buf_addf(&path, "%s.XXXXXX", a->token_file);
+	if (path.error != 0)
+		return path.error;
+	fd = mkostemp(path.data, O_CLOEXEC); /* with mode 0600 */
+	if (fd == -1)
+		return errno;
+	errno = EIO;
+	written = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
+	(void)close(fd);
+	if (written && rename(path.data, a->token_file) == 0)
+		return 0;
+	fd = errno;
+	(void)unlink(path.data);
+	return fd;
+}
+
+int64_t
+swift_write_token(struct swift *s, struct swift_put *p)
+{
+	struct login *login = login_of(s, p);
+	enum verdict verdict;
+	json_t *file;
+	char *text;
+	int error;
+
+	login->asked_file = true;
+	p->tries = 1;
+	do
+		verdict = log_in(s, p);
+	while (again(s, p, verdict));
+	if (p->outcome != SWIFT_STORED)
+		return -1;
+	file = json_pack("{s:s, s:I, s:s, s:o}", "token",
+	    buf_text(&login->token), "ends", (json_int_t)login->ends_s,
+	    "storage_url", buf_text(&login->storage_url), "asked_with",
+	    question(p->account));
+	text = json_dumps(file, JSON_INDENT(1));
+	error = text == NULL ? ENOMEM : replace_token_file(p->account, text);
+	json_decref(file);
+	if (text != NULL)
+		explicit_bzero(text, strlen(text));
+	free(text);
+	if (error == 0)
+		return login->ends_s;
+	(void)fail(p, SWIFT_MISCONFIGURED, strerror(error));
+	return -1;
 }

@@ -111,4 +111,10 @@ bool swift_is_ours(const struct swift *s, const struct swift_put *p);
 /* Logs in where there is no token; p->outcome is SWIFT_STORED when all is well. */
 bool swift_login(struct swift *s, struct swift_put *p);
 
+/*
+ * Logs in anew and replaces the account's token_file.  Returns when the token
+ * ends (time(2)), or -1 where p->outcome and p->reason say why not.
+ */
+int64_t swift_write_token(struct swift *s, struct swift_put *p);
+
 #endif

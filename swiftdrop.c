@@ -38,8 +38,9 @@ enum {
 /* What the command line asks for. */
 struct options {
 	const char *config_file;
-	const char *command; /* "check", "config", or NULL for a session */
-	int64_t octets;      /* of a probe, or -1 */
+	/* "check", "login", "config", or NULL for a session */
+	const char *command;
+	int64_t octets; /* of a probe, or -1 */
 	char **addresses;
 	int naddresses;
 };
@@ -47,6 +48,7 @@ struct options {
 static const char usage_text[] =
     "Usage: swiftdrop [-c FILE]\n"
     "       swiftdrop [-c FILE] check [--write[=OCTETS]] [ADDRESS...]\n"
+    "       swiftdrop [-c FILE] login [ACCOUNT...]\n"
     "       swiftdrop [-c FILE] config\n"
     "       swiftdrop --version | --help\n"
     "\n"
@@ -61,6 +63,7 @@ static const char usage_text[] =
     "      --version       show the version and exit\n"
     "\n"
     "  check    try the accounts, or those that the addresses route to\n"
+    "  login    log in and replace the accounts' token_file\n"
     "  config   print the effective configuration, secrets as ***\n"
     "\n"
     "See swiftdrop(8) and swiftdrop.ini(5).\n";
@@ -144,6 +147,7 @@ parse_command(int n, char **words, struct options *o)
 		o->addresses = words + 1;
 		o->naddresses = n - 1;
 		if (strcmp(o->command, "check") != 0 &&
+		    strcmp(o->command, "login") != 0 &&
 		    strcmp(o->command, "config") != 0)
 			return usage_error("unknown command", o->command);
 		if (n > 1 && strcmp(o->command, "config") == 0)
@@ -359,6 +363,8 @@ run_command(const struct options *o, bool stderr_is_free)
 	if (strcmp(o->command, "check") == 0) {
 		status =
 		    check_run(&config, o->octets, o->addresses, o->naddresses);
+	} else if (strcmp(o->command, "login") == 0) {
+		status = check_login(&config, o->addresses, o->naddresses);
 	} else {
 		config_print(&config, &text);
 		(void)fputs(buf_text(&text), stdout);
