@@ -142,6 +142,9 @@ fuzz:
 			-artifact_prefix=$(B)/fuzz/$$f.found/ \
 			$(B)/fuzz/$$f.found tests/corpus/$${f#fuzz_}; done
 
+# What a target is linked with.
+FUZZED = $(PARTS)
+
 $(B)/fuzz/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CLANG) $(SANITIZE) -fsanitize=fuzzer-no-link $(DEFINES) -MMD -MP \
@@ -149,7 +152,7 @@ $(B)/fuzz/%.o: %.c Makefile
 
 $(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o)
 	$(CLANG) $(SANITIZE) -fsanitize=fuzzer $(DEFINES) -MMD -MP -o $@ $< \
-		$(PARTS:%=$(B)/fuzz/%.o) $(LIBS)
+		$(FUZZED:%=$(B)/fuzz/%.o) $(LIBS)
 
 # ---- installation ---------------------------------------------------------
 

@@ -35,6 +35,9 @@ swiftdrop-entry $(B)/swiftdrop-entry: $(B)/image/swiftdrop-entry.o \
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ \
 		-ljansson -lcrypto
 
+$(B)/fuzz/fuzz_entry: $(ENTRY_PARTS:%=$(B)/fuzz/%.o)
+$(B)/fuzz/fuzz_entry: FUZZED = $(PARTS) $(ENTRY_PARTS)
+
 image-programs: swiftdrop-entry swiftdrop.static
 	install -D -m 755 swiftdrop-entry $(DESTDIR)/usr/sbin/swiftdrop-entry
 	install -D -m 755 swiftdrop.static $(DESTDIR)/usr/sbin/swiftdrop
