@@ -210,7 +210,8 @@ add_key(const char *text, bool wildcard, struct buf *key)
 	if (buf_text(&a.domain)[0] == '[')
 		return "has an address literal for a domain";
 	/* Postfix's tables and ways to route read more into these. */
-	if (strpbrk(local, " \t,:;<>()[]\\\"@|/!%") != NULL || local[0] == '-')
+	if (strpbrk(local, " \t,:;<>()[]\\\"@|/!%") != NULL ||
+	    local[0] == '-' || local[0] == '#')
 		return "has a local part with special characters";
 	if (!address_key(&a, "", 0, key))
 		return "needs the locale C.UTF-8, which is missing here";
