@@ -488,19 +488,20 @@ take_file(struct loader *l)
  * that begins with it; they are not meant for us, and none of them is a key.
  */
 #define MADE_UP                                                                \
-	"^SWIFTDROP_(([^=]*_)?(SERVICE_HOST|SERVICE_PORT(_[^=]+)?|PORT("       \
+	"^[^_]+_(([^=]*_)?(SERVICE_HOST|SERVICE_PORT(_[^=]+)?|PORT("           \
 	"_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)|NAME|ENV_[^=]*)="
 
 char **
-config_variables(char *const *environment)
+config_variables(char *const *environment, const char *prefix)
 {
 	regex_t made_up;
 	char **ours;
-	size_t i, n;
+	size_t i, len, n;
 
 	n = 0;
+	len = strlen(prefix);
 	for (i = 0; environment != NULL && environment[i] != NULL; i++)
-		n += strncmp(environment[i], VARIABLE, VARIABLE_LEN) == 0;
+		n += strncmp(environment[i], prefix, len) == 0;
 	ours = calloc(n + 1, sizeof(*ours));
 	if (ours == NULL || n == 0)
 		return ours;
@@ -510,7 +511,7 @@ config_variables(char *const *environment)
 		return NULL;
 	}
 	for (i = 0, n = 0; environment[i] != NULL; i++)
-		if (strncmp(environment[i], VARIABLE, VARIABLE_LEN) == 0 &&
+		if (strncmp(environment[i], prefix, len) == 0 &&
 		    regexec(&made_up, environment[i], 0, NULL, 0) != 0)
 			ours[n++] = environment[i];
 	regfree(&made_up);
@@ -587,7 +588,7 @@ take_environment(struct loader *l)
 	char *name, *next, **ours, *variable;
 	size_t i, n;
 
-	ours = config_variables(l->environment);
+	ours = config_variables(l->environment, VARIABLE);
 	for (n = 0; ours != NULL && ours[n] != NULL; n++)
 		;
 	if (n > 0)

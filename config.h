@@ -104,12 +104,12 @@ int config_load(struct config *c, const char *path, char *const *environment,
 void config_free(struct config *c);
 
 /*
- * The variables of environment (as environ(7)) that mean swiftdrop: those that
- * begin with SWIFTDROP_, but for what Kubernetes and Docker make up for a
- * service of that name.  Returns an array that ends in NULL and is the
- * caller's to free, its texts borrowed; or NULL with errno ENOMEM.
+ * The variables of environment (as environ(7)) that begin with prefix, as
+ * "SWIFTDROP_" (up to its only underscore), but for what Kubernetes and Docker
+ * make up for a service of that name.  Returns an array that ends in NULL and
+ * is the caller's to free, its texts borrowed; or NULL with errno ENOMEM.
  */
-char **config_variables(char *const *environment);
+char **config_variables(char *const *environment, const char *prefix);
 
 /*
  * Whether len octets of a variable's name are SWIFTDROP_<SECTION>_<OPTION>

@@ -82,8 +82,10 @@ add_domain(struct settings *s, const char *name)
 	ADDRESS(a);
 
 	a.has_domain = address_domain(&a.domain, name, strlen(name));
-	if (a.has_domain && address_key(&a, "", 0, &key))
+	if (a.has_domain && address_key(&a, "", 0, &key) && key.error == 0)
 		(void)table_add(&s->domains, domain_of(buf_text(&key)), "");
+	else
+		s->domains.error = ENOMEM; /* they were looked at before */
 }
 
 /* Our domains: those of the addresses, and those that postmaster@ is in. */
@@ -102,24 +104,25 @@ make_domains(struct settings *s)
 
 /* The account that an address, or "@domain" as a whole, is routed to. */
 static const char *
-claimed_by(const struct settings *s, const char *address)
+claimed_by(struct settings *s, const char *address)
 {
 	ADDRESS(a);
-	int account;
+	int account = ROUTE_FAULT;
 
 	/* No local part: no claim but the domain's and "*" is met. */
 	a.has_domain = *address == '@';
 	if (a.has_domain
-		? !address_domain(&a.domain, address + 1, strlen(address + 1))
-		: !address_parse(&a, address, strlen(address)))
-		return NULL;
-	account = route_find(&s->config.routes, &a);
+		? address_domain(&a.domain, address + 1, strlen(address + 1))
+		: address_parse(&a, address, strlen(address)))
+		account = route_find(&s->config.routes, &a);
+	if (account == ROUTE_FAULT)
+		s->domains.error = ENOMEM;
 	return account < 0 ? NULL : s->config.accounts[account].name;
 }
 
 /* Whether an address is in one of our domains and nobody takes it. */
 static bool
-is_lost(const struct settings *s, const char *address)
+is_lost(struct settings *s, const char *address)
 {
 	return table_get(&s->domains, domain_of(address)) != NULL &&
 	       claimed_by(s, address) == NULL &&
@@ -128,7 +131,7 @@ is_lost(const struct settings *s, const char *address)
 
 /* What Postfix will accept must have an account. */
 static void
-check_recipients(const struct settings *s, struct buf *faults)
+check_recipients(struct settings *s, struct buf *faults)
 {
 	size_t i;
 
@@ -156,6 +159,26 @@ is_accepted(const struct settings *s, const char *claim)
 			claim + 1) == 0)
 			return true;
 	return false;
+}
+
+/* A section that is misspelt would be one, and its mail go elsewhere. */
+static void
+check_accounts(const struct settings *s, struct buf *faults)
+{
+	const struct account *a;
+	size_t i;
+
+	for (i = 0; i < s->config.naccounts; i++) {
+		BUF(name, 4096);
+
+		a = &s->config.accounts[i];
+		buf_addf(&name, "SWIFTDROP_%s_RECIPIENTS", a->name);
+		if (a->recipients == NULL)
+			environment_fault(faults, buf_text(&name),
+			    "is missing: account %s gets no mail; is its "
+			    "name misspelt?",
+			    a->name);
+	}
 }
 
 /* What an account claims Postfix must accept, or it will never come. */
@@ -186,7 +209,10 @@ add_targets(struct table *targets, const char *list)
 
 		len = strcspn(list, ",");
 		buf_add(&target, list, len);
-		(void)table_add(targets, buf_text(&target), "");
+		if (target.error == 0)
+			(void)table_add(targets, buf_text(&target), "");
+		else
+			targets->error = target.error;
 		len += strspn(list + len, ", ");
 	}
 }
@@ -207,7 +233,7 @@ leads_to(const struct settings *s, const char *from, const char *to)
 }
 
 static void
-check_target(const struct settings *s, const char *from, const char *to,
+check_target(struct settings *s, const char *from, const char *to,
     struct buf *faults)
 {
 	if (leads_to(s, to, from))
@@ -221,7 +247,7 @@ check_target(const struct settings *s, const char *from, const char *to,
 }
 
 static void
-check_forwards(const struct settings *s, struct buf *faults)
+check_forwards(struct settings *s, struct buf *faults)
 {
 	const char *account, *from;
 	size_t i, j;
@@ -238,6 +264,8 @@ check_forwards(const struct settings *s, struct buf *faults)
 			environment_fault(faults, "FORWARDS",
 			    "\"%s\" is claimed by account %s", from, account);
 		add_targets(&targets, s->forwards.entries[i]->value);
+		if (targets.error != 0)
+			s->domains.error = targets.error;
 		for (j = 0; j < targets.n; j++)
 			check_target(s, from, targets.entries[j]->name, faults);
 	}
@@ -286,11 +314,15 @@ void
 agree(struct settings *s, struct buf *faults, struct buf *warnings)
 {
 	size_t before = faults->len;
+	int result;
 
 	set_smtp(s);
 	make_domains(s);
 	/* Without all accounts nothing can be said about who claims what. */
-	if (load_accounts(s, faults) == -1)
+	buf_adds(warnings, buf_text(&s->environment.warnings));
+	result = load_accounts(s, faults);
+	check_accounts(s, faults);
+	if (result == -1)
 		return;
 	buf_adds(warnings, buf_text(&s->config.warnings));
 	check_recipients(s, faults);

@@ -20,7 +20,8 @@
 
 enum {
 	NAME_LIMIT = 128 * 1024, /* octets; the kernel's MAX_ARG_STRLEN */
-	VALUE_MAX = 1024 * 1024  /* octets; ten thousands of addresses */
+	VALUE_MAX = 1024 * 1024, /* octets; ten thousands of addresses */
+	WARNINGS_MAX = 16 * 1024 /* octets */
 };
 
 static const char *const names[] = { "MYHOSTNAME", "MYDOMAIN", "RECIPIENTS",
@@ -98,23 +99,44 @@ add(struct table *t, const struct variable *v, const char *name, bool is_file,
 		    "them");
 }
 
+/* Whether one octet more, less or other, or only the case, sets them apart. */
+static bool
+is_near(const char *a, const char *b)
+{
+	size_t a_len = strlen(a), b_len = strlen(b), n;
+
+	n = a_len < b_len ? a_len : b_len;
+	for (; n > 0 && ascii_lower(*a) == ascii_lower(*b); n--)
+		a++, b++, a_len--, b_len--;
+	for (; n > 0 && ascii_lower(a[a_len - 1]) == ascii_lower(b[b_len - 1]);
+	     n--)
+		a_len--, b_len--;
+	return a_len <= 1 && b_len <= 1;
+}
+
 static void
 take_named(struct environment *e, const struct variable *v, struct buf *faults)
 {
-	size_t i;
+	size_t i, near;
 	bool is_file;
 
-	for (i = 0; i < COUNT(names) && *v->value != '\0'; i++) {
+	near = COUNT(names);
+	for (i = 0; i < COUNT(names); i++) {
 		is_file = strcmp(names[i], buf_text(&v->stem)) == 0;
-		if (is_file || strcmp(names[i], buf_text(&v->name)) == 0)
-			add(&e->named, v, names[i], is_file, faults);
+		if (is_file || strcmp(names[i], buf_text(&v->name)) == 0) {
+			if (*v->value != '\0')
+				add(&e->named, v, names[i], is_file, faults);
+			return;
+		}
+		if (is_near(names[i], buf_text(&v->name)) ||
+		    is_near(names[i], buf_text(&v->stem)))
+			near = i;
 	}
+	if (near < COUNT(names))
+		environment_fault(&e->warnings, buf_text(&v->name),
+		    "is not read; should it be %s?", names[near]);
 }
 
-/*
- * Parameters are in lower case.  What is not (POSTFIX_SERVICE_HOST,
- * POSTFIX_PORT_25_TCP) Kubernetes makes up for a service of that name.
- */
 static void
 take_postfix(struct environment *e, const struct variable *v,
     struct buf *faults)
@@ -124,9 +146,6 @@ take_postfix(struct environment *e, const struct variable *v,
 	const char *p, *parameter;
 
 	parameter = buf_text(is_file ? &v->stem : &v->name) + 8;
-	for (p = parameter; *p != '\0'; p++)
-		if (isupper((unsigned char)*p))
-			return;
 	for (p = parameter; isalnum((unsigned char)*p) || *p == '_'; p++)
 		;
 	if (*p != '\0' || p == parameter)
@@ -150,9 +169,12 @@ take_swiftdrop(struct environment *e, const struct variable *v,
 	    faults);
 }
 
-/* Takes one NAME=value. */
+typedef void take_fn(struct environment *e, const struct variable *v,
+    struct buf *faults);
+
+/* Hands one NAME=value over. */
 static void
-take(struct environment *e, const char *text, bool is_swiftdrop,
+take(struct environment *e, const char *text, take_fn *taker,
     struct buf *faults)
 {
 	struct variable v = { { .max = NAME_LIMIT }, { .max = NAME_LIMIT },
@@ -167,34 +189,43 @@ take(struct environment *e, const char *text, bool is_swiftdrop,
 	if (v.name.error != 0 || v.stem.error != 0)
 		environment_fault(faults, "environment", "%s",
 		    strerror(ENOMEM));
-	else if (is_swiftdrop)
-		take_swiftdrop(e, &v, faults);
-	else if (strncmp(text, "POSTFIX_", 8) == 0)
-		take_postfix(e, &v, faults);
 	else
-		take_named(e, &v, faults);
+		taker(e, &v, faults);
 	buf_free(&v.name);
 	buf_free(&v.stem);
+}
+
+static void
+take_prefix(struct environment *e, char *const *environment, const char *prefix,
+    take_fn *taker, struct buf *faults)
+{
+	char **ours;
+	size_t i;
+
+	ours = config_variables(environment, prefix);
+	for (i = 0; ours != NULL && ours[i] != NULL; i++)
+		take(e, ours[i], taker, faults);
+	if (ours == NULL)
+		environment_fault(faults, "environment", "%s",
+		    strerror(ENOMEM));
+	free(ours);
 }
 
 void
 environment_load(struct environment *e, char *const *environment,
     struct buf *faults)
 {
-	char **ours;
 	size_t i;
 
-	*e = (struct environment){ .named = { .n = 0 } };
+	*e = (struct environment){ .warnings = { .max = WARNINGS_MAX } };
 	for (i = 0; environment[i] != NULL; i++)
-		take(e, environment[i], false, faults);
-	ours = config_variables(environment);
-	for (i = 0; ours != NULL && ours[i] != NULL; i++)
-		take(e, ours[i], true, faults);
-	if (ours == NULL || e->named.error != 0 || e->postfix.error != 0 ||
+		take(e, environment[i], take_named, faults);
+	take_prefix(e, environment, "POSTFIX_", take_postfix, faults);
+	take_prefix(e, environment, "SWIFTDROP_", take_swiftdrop, faults);
+	if (e->named.error != 0 || e->postfix.error != 0 ||
 	    e->swiftdrop.error != 0)
 		environment_fault(faults, "environment", "%s",
 		    strerror(ENOMEM));
-	free(ours);
 }
 
 const char *
@@ -211,4 +242,5 @@ environment_free(struct environment *e)
 	table_free(&e->named);
 	table_free(&e->postfix);
 	table_free(&e->swiftdrop);
+	buf_free(&e->warnings);
 }

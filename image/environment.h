@@ -13,6 +13,7 @@ struct environment {
 	struct table named;     /* those with a name of their own */
 	struct table postfix;   /* parameter of main.cf and value */
 	struct table swiftdrop; /* the variable's full name and value */
+	struct buf warnings;    /* as faults; names that are nearly ours */
 };
 
 /*

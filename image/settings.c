@@ -394,6 +394,7 @@ static void
 load_parameters(struct settings *s, const char *parameters, struct buf *faults)
 {
 	const struct table *t = &s->environment.postfix;
+	const char *value;
 	size_t i;
 
 	for (i = 0; i < t->n; i++) {
@@ -403,10 +404,17 @@ load_parameters(struct settings *s, const char *parameters, struct buf *faults)
 		if (!is_reserved(buf_text(&name), faults) &&
 		    !is_known(parameters, t->entries[i]->name))
 			environment_fault(faults, buf_text(&name),
-			    "is not a parameter of this Postfix");
-		if (strpbrk(t->entries[i]->value, "\r\n") != NULL)
+			    "is not a parameter of this Postfix; nearly all "
+			    "are in lower case");
+		value = t->entries[i]->value;
+		if (strpbrk(value, "\r\n") != NULL)
 			environment_fault(faults, buf_text(&name),
 			    "must be a single line");
+		if ((*value == '"' || *value == '\'') &&
+		    value[strlen(value) - 1] == *value)
+			environment_fault(faults, buf_text(&name),
+			    "has quotation marks around it, which Postfix "
+			    "takes for a part of the value");
 	}
 	for (i = 0; i < s->environment.swiftdrop.n; i++)
 		(void)is_reserved(s->environment.swiftdrop.entries[i]->name,

@@ -44,7 +44,7 @@ static const char *const good[] = {
 };
 
 static const char parameters[] =
-    "queue_directory\nrecipient_delimiter\nrelayhost\n";
+    "queue_directory\nrecipient_delimiter\nrelayhost\nsmtp_tls_CAfile\n";
 
 struct loaded {
 	struct settings settings;
@@ -101,6 +101,67 @@ teardown(void **state)
 	return chdir("/") == 0 ? rmdir(folder) : -1;
 }
 
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_reallocarray(void *old, size_t n, size_t size);
+char *__real_strdup(const char *text);
+char *__real_strndup(const char *text, size_t len);
+void __real_free(void *memory);
+
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_reallocarray(void *old, size_t n, size_t size);
+char *__wrap_strdup(const char *text);
+char *__wrap_strndup(const char *text, size_t len);
+void __wrap_free(void *memory);
+
+static unsigned int left; /* allocations until one fails; 0 for none */
+
+static bool
+fails(void)
+{
+	if (left == 0 || --left > 0)
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *
+__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *
+__wrap_calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *
+__wrap_reallocarray(void *old, size_t n, size_t size)
+{
+	return fails() ? NULL : __real_reallocarray(old, n, size);
+}
+
+char *
+__wrap_strdup(const char *text)
+{
+	return fails() ? NULL : __real_strdup(text);
+}
+
+char *
+__wrap_strndup(const char *text, size_t len)
+{
+	return fails() ? NULL : __real_strndup(text, len);
+}
+
+void
+__wrap_free(void *memory)
+{
+	__real_free(memory);
+}
+
 /*
  * Does with the good environment and its changes (NULL-terminated; "NAME"
  * alone takes a variable away) what the entry point does.
@@ -146,7 +207,7 @@ unload(struct loaded *l)
 }
 
 static const struct {
-	const char *changes[8];
+	const char *changes[9];
 	const char *want; /* the whole list of faults */
 } faults[] = {
 	{ { NULL }, "" },
@@ -190,7 +251,8 @@ static const struct {
 	{ { "TLS_KEY_FILE=/k" },
 	    "TLS_CERT_FILE: is missing: certificate and key come together\n" },
 	{ { "POSTFIX_relay_host=x" },
-	    "POSTFIX_relay_host: is not a parameter of this Postfix\n" },
+	    "POSTFIX_relay_host: is not a parameter of this Postfix; nearly "
+	    "all are in lower case\n" },
 	{ { "POSTFIX_queue_directory=/x" },
 	    "POSTFIX_queue_directory: is set by the image\n" },
 	{ { "POSTFIX_mydomain=x" },
@@ -302,6 +364,51 @@ static const struct {
 	{ { "SWIFTDROP_FILE=/nowhere" },
 	    "SWIFTDROP_FILE: names no option, write "
 	    "SWIFTDROP_<SECTION>_<OPTION>\n" },
+	{ { "POSTFIX_smtp_tls_cafile=/x" },
+	    "POSTFIX_smtp_tls_cafile: is not a parameter of this Postfix; "
+	    "nearly all are in lower case\n" },
+	{ { "POSTFIX_smtp_tls_CAfile=/x" }, "" },
+	{ { "POSTFIX_RELAYHOST=[relay]" },
+	    "POSTFIX_RELAYHOST: is not a parameter of this Postfix; nearly "
+	    "all are in lower case\n" },
+	{ { "POSTFIX_relayhost=\"[relay]\"" },
+	    "POSTFIX_relayhost: has quotation marks around it, which Postfix "
+	    "takes for a part of the value\n" },
+	{ { "POSTFIX_relayhost='[relay]'" },
+	    "POSTFIX_relayhost: has quotation marks around it, which Postfix "
+	    "takes for a part of the value\n" },
+	{ { "SWIFTDROP_PRODUKTION_CONTAINER=box",
+	      "SWIFTDROP_DEFAULT_AUTH_VERSION=1",
+	      "SWIFTDROP_DEFAULT_AUTHURL=http://127.0.0.1/auth/v1.0",
+	      "SWIFTDROP_DEFAULT_USER=u", "SWIFTDROP_DEFAULT_KEY=k" },
+	    "SWIFTDROP_PRODUKTION_RECIPIENTS: is missing: account PRODUKTION "
+	    "gets no mail; is its name misspelt?\n" },
+	{ { "RECIPIENTS=[\"a@example.org\", \"b@example.org\", "
+	    "\"#c@example.org\"]" },
+	    "RECIPIENTS: \"#c@example.org\" has a local part with special "
+	    "characters\n" },
+	{ { "RECIPIENTS=[]" },
+	    "RECIPIENTS: \"a@example.org\" of account A is missing\n"
+	    "RECIPIENTS: \"b@example.org\" of account A is missing\n" },
+	{ { "RECIPIENTS", "SWIFTDROP_A_RECIPIENTS", "SWIFTDROP_A_CONTAINER",
+	      "SWIFTDROP_A_AUTH_VERSION", "SWIFTDROP_A_AUTHURL",
+	      "SWIFTDROP_A_USER", "SWIFTDROP_A_KEY",
+	      "FORWARDS={\"f@example.org\": \"x@example.net\"}" },
+	    "environment: no account: no section has recipients\n" },
+	{ { "RECIPIENTS=", "SWIFTDROP_A_RECIPIENTS=",
+	      "FORWARDS={\"f@example.org\": \"x@example.net\"}" },
+	    "SWIFTDROP_A_RECIPIENTS: is missing: account A gets no mail; is "
+	    "its name misspelt?\n" },
+	{ { "SWIFTDROP_IMAGE_TAG=0.2.0" },
+	    "SWIFTDROP_IMAGE_TAG: is read as \"tag\" of [IMAGE]: unknown "
+	    "key\n"
+	    "SWIFTDROP_IMAGE_CONTAINER: is missing\n"
+	    "SWIFTDROP_IMAGE_AUTHURL: is missing\n"
+	    "SWIFTDROP_IMAGE_USER: is missing, or "
+	    "os_options_application_credential_id\n"
+	    "SWIFTDROP_IMAGE_KEY: is missing\n"
+	    "SWIFTDROP_IMAGE_RECIPIENTS: is missing: account IMAGE gets no "
+	    "mail; is its name misspelt?\n" },
 	{ { "POSTFIX__FILE=/nowhere" },
 	    "POSTFIX__FILE: is not the name of a Postfix parameter\n" },
 	{ { "POSTFIX_recipient_delimiter=- +" },
@@ -463,8 +570,9 @@ kubernetes_own_variables_do_no_harm(void **state)
 		"SWIFTDROP_REST_SERVICE_PORT_HTTP=1",
 		"SWIFTDROP_REST_PORT_1_TCP_ADDR=x", "SWIFTDROP_NAME=/x/y",
 		"SWIFTDROP_ENV_KEY_FILE=/nowhere", "POSTFIX_SERVICE_HOST=x",
-		"POSTFIX_PORT_25_TCP_ADDR=x", "POSTFIX_FILE=/nowhere",
-		"POSTFIX_X_FILE=/nowhere", NULL
+		"POSTFIX_PORT_25_TCP_ADDR=x", "POSTFIX_NAME=/x/y",
+		"POSTFIX_ENV_KEY_FILE=/nowhere",
+		"POSTFIX_MX_SERVICE_PORT_SMTP=25", NULL
 	};
 	struct loaded l;
 
@@ -473,6 +581,120 @@ kubernetes_own_variables_do_no_harm(void **state)
 	assert_string_equal(buf_text(&l.faults), "");
 	assert_int_equal(l.settings.environment.postfix.n, 0);
 	unload(&l);
+}
+
+/* What looks like theirs and has an option behind it is ours. */
+static void
+sections_may_be_called_port_or_service(void **state)
+{
+	static const char *const names[] = { "PORT", "PORTAL", "SERVICE",
+		"SERVICES", "PORT25" };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(names); i++) {
+		const char *const options[] = { "RECIPIENTS=p@example.org",
+			"CONTAINER=p", "AUTH_VERSION=1",
+			"AUTHURL=http://127.0.0.1/auth/v1.0", "USER=u",
+			"KEY=k" };
+		char variables[COUNT(options)][64];
+		const char *changes[COUNT(options) + 2];
+		struct loaded l;
+		size_t j;
+
+		for (j = 0; j < COUNT(options); j++) {
+			(void)snprintf(variables[j], sizeof(variables[j]),
+			    "SWIFTDROP_%s_%s", names[i], options[j]);
+			changes[j] = variables[j];
+		}
+		changes[j++] = "RECIPIENTS=[\"a@example.org\", "
+			       "\"b@example.org\", \"p@example.org\"]";
+		changes[j] = NULL;
+		load(&l, changes);
+		assert_string_equal(buf_text(&l.faults), "");
+		assert_int_equal(l.settings.config.naccounts, 2);
+		assert_string_equal(l.settings.config.accounts[1].name,
+		    names[i]);
+		unload(&l);
+	}
+}
+
+static void
+names_that_are_nearly_ours_are_warned_of(void **state)
+{
+	static const char *const changes[] = { "FORWARD={}", "RECIPIENT=[]",
+		"mydomain=x", "POSTMASTERS_FILE=/nowhere", "HOSTNAME=x",
+		"DOMAIN=x", "TLS_KEY=x", "PATH=/", "D=x", NULL };
+	static const char want[] =
+	    "FORWARD: is not read; should it be FORWARDS?\n"
+	    "RECIPIENT: is not read; should it be RECIPIENTS?\n"
+	    "mydomain: is not read; should it be MYDOMAIN?\n"
+	    "POSTMASTERS_FILE: is not read; should it be POSTMASTER?\n";
+	struct loaded l;
+
+	(void)state;
+	load(&l, changes);
+	assert_string_equal(buf_text(&l.faults), "");
+	assert_ptr_equal(strstr(buf_text(&l.warnings), want),
+	    buf_text(&l.warnings));
+	assert_string_equal(buf_text(&l.warnings), want);
+	unload(&l);
+}
+
+/* A section's name of 256 octets and a key's. */
+static void
+long_names_are_what_they_say(void **state)
+{
+	char variable[600] = "SWIFTDROP_", *end;
+	const char *const changes[] = { variable, NULL };
+	struct loaded l;
+
+	(void)state;
+	end = variable + strlen(variable);
+	memset(end, 'A', 256);
+	memcpy(end + 256, "_KEY=k", 7);
+	load(&l, changes);
+	assert_non_null(strstr(buf_text(&l.faults), "_RECIPIENTS: is missing"));
+	unload(&l);
+	memcpy(end, "A_", 2);
+	load(&l, changes);
+	assert_non_null(strstr(buf_text(&l.faults), ": unknown key\n"));
+	unload(&l);
+}
+
+/* Whatever there is no memory for, nobody is taken to claim nothing. */
+static void
+each_allocation_that_fails_is_a_fault(void **state)
+{
+	static const char *const changes[] = { NULL };
+	struct loaded l;
+	BUF(want, 65536);
+	unsigned int n;
+	bool over;
+
+	(void)state;
+	load(&l, changes);
+	assert_string_equal(buf_text(&l.faults), "");
+	postconf_forwards(&l.settings, "", &want);
+	postconf_ini(&l.settings, "", &want);
+	unload(&l);
+	for (n = 1, over = false; !over; n++) {
+		BUF(text, 65536);
+
+		left = n;
+		load(&l, changes);
+		over = left != 0;
+		left = 0;
+		if (l.faults.len == 0 && l.faults.error == 0) {
+			postconf_forwards(&l.settings, "", &text);
+			postconf_ini(&l.settings, "", &text);
+			if (strcmp(text.data, want.data) != 0)
+				fail_msg("allocation %u: got\n%s", n,
+				    text.data);
+		}
+		unload(&l);
+	}
+	assert_true(n > 100);
 }
 
 static void
@@ -504,10 +726,10 @@ static void
 file_gives_a_value_less_one_newline(void **state)
 {
 	static const char *const changes[] = { "SWIFTDROP_A_KEY=",
-		"SWIFTDROP_A_KEY_FILE=key", "SWIFTDROP_A_USER=",
-		"SWIFTDROP_A_USER_FILE=key", "MYHOSTNAME=",
-		"MYHOSTNAME_FILE=host", "POSTFIX_relayhost_FILE=relay",
-		"POSTFIX_relayhost=", NULL };
+		"SWIFTDROP_A_KEY_FILE=key",
+		"SWIFTDROP_A_USER=", "SWIFTDROP_A_USER_FILE=key",
+		"MYHOSTNAME=", "MYHOSTNAME_FILE=host",
+		"POSTFIX_relayhost_FILE=relay", "POSTFIX_relayhost=", NULL };
 	struct loaded l;
 
 	(void)state;
@@ -516,8 +738,9 @@ file_gives_a_value_less_one_newline(void **state)
 	assert_string_equal(l.settings.config.accounts[0].key, "the key");
 	assert_string_equal(l.settings.config.accounts[0].user, "the key");
 	assert_string_equal(l.settings.myhostname, "mail.example.org");
-	assert_string_equal(
-	    table_get(&l.settings.environment.postfix, "relayhost"), "[relay]");
+	assert_string_equal(table_get(&l.settings.environment.postfix,
+				"relayhost"),
+	    "[relay]");
 	unload(&l);
 }
 
@@ -699,6 +922,10 @@ main(void)
 		cmocka_unit_test(file_that_says_more_is_a_fault),
 		cmocka_unit_test(faults_of_all_accounts_are_named_at_once),
 		cmocka_unit_test(kubernetes_own_variables_do_no_harm),
+		cmocka_unit_test(sections_may_be_called_port_or_service),
+		cmocka_unit_test(names_that_are_nearly_ours_are_warned_of),
+		cmocka_unit_test(long_names_are_what_they_say),
+		cmocka_unit_test(each_allocation_that_fails_is_a_fault),
 		cmocka_unit_test(domain_is_the_rest_of_the_name),
 		cmocka_unit_test(file_gives_a_value_less_one_newline),
 		cmocka_unit_test(wildcards_agree_when_they_overlap),
