@@ -155,6 +155,22 @@ set_number(struct table *parameters, const char *name, int64_t value,
 	table_set(parameters, name, buf_text(&text));
 }
 
+/*
+ * smtpd(8) takes a bare postmaster whatever its tables say; without anybody
+ * behind it, that would bounce later, to a forged sender.
+ */
+static void
+complete_postmaster(struct table *p, const struct settings *s)
+{
+	BUF(text, 1024);
+
+	buf_addf(&text,
+	    "regexp:{{/^(RCPT +TO: *<([^<>@]*@[^<>:]*:)?\"?postmaster\"?)@?>(.*)$$/"
+	    " $$1@%s>$$3}}",
+	    s->mydomain);
+	table_set(p, "smtpd_command_filter", buf_text(&text));
+}
+
 /* What the image and its variables say. */
 static void
 set_image(struct table *p, const struct settings *s)
@@ -169,6 +185,7 @@ set_image(struct table *p, const struct settings *s)
 	table_set(p, "myhostname", s->myhostname);
 	table_set(p, "mydomain", s->mydomain);
 	table_set(p, "myorigin", "$mydomain");
+	complete_postmaster(p, s);
 	table_set(p, "smtpd_upstream_proxy_protocol",
 	    s->proxy ? "haproxy" : "");
 	/* As postfix/main.cf: room for what is added to the largest mail. */

@@ -275,6 +275,20 @@ def test_postmaster_is_reached_by_either_name(run, settings, elsewhere):
         elsewhere.clear()
 
 
+def test_bare_postmaster_that_nobody_owns_is_refused_at_once(run, settings):
+    environment = settings()
+    del environment["POSTMASTER"]
+    run(environment)
+    for recipient in ("postmaster", "POSTMASTER", '"postmaster"',
+                      "postmaster@", "@relay.example:postmaster",
+                      "postmaster@example.org"):
+        with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+            client.ehlo()
+            assert client.mail("forged@foreign.example")[0] == 250
+            code, text = client.docmd(f"RCPT TO:<{recipient}>")
+            assert code in (501, 550), (recipient, code, text)
+
+
 def test_bounce_to_a_stored_recipient_is_stored(run, settings, box, podman,
                                                 lab_folder):
     refusing = lab.Sink(f"{lab_folder}/refusing-{box.name}",
