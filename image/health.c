@@ -4,6 +4,8 @@
  * it goes as far as RCPT and leaves with QUIT: nothing is left behind.
  */
 #include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,11 +14,14 @@
 #include "health.h"
 #include "paths.h"
 #include "reply.h"
+#include "sessions.h"
 #include "stream.h"
+#include "text.h"
 
 #include "banned.h"
 
 enum {
+	GREETING_MS = 5000,
 	LIMIT_MS = 10000
 };
 
@@ -24,9 +29,13 @@ struct probe {
 	struct stream stream;
 	struct buf *reason; /* borrowed */
 	int64_t deadline_ms;
+	int code; /* of the last reply */
 };
 
-/* Two lines: "haproxy" or nothing, and a recipient or nothing. */
+/*
+ * Four lines: "haproxy" or nothing, the host's name, how many servers Postfix
+ * may have, and a recipient or nothing.
+ */
 void
 health_describe(const struct settings *s, const char *base, struct buf *out)
 {
@@ -36,25 +45,40 @@ health_describe(const struct settings *s, const char *base, struct buf *out)
 	(void)base;
 	t = s->recipients.n > 0 ? &s->recipients : &s->forwards;
 	recipient = t->n > 0 ? t->entries[0]->name : "";
-	buf_addf(out, "%s\n%s%s\n", s->proxy ? "haproxy" : "",
+	buf_addf(out, "%s\n%s\n%lld\n%s%s\n", s->proxy ? "haproxy" : "",
+	    s->myhostname, (long long)s->max_servers,
 	    *recipient == '@' ? "postmaster" : "", recipient);
 }
 
-/* Reads a reply; 2yz is good. */
+/*
+ * Whether mail may flow all the same: MAIL wants TLS first, or a policy defers
+ * a recipient (RFC 3463: 4.2.y, 4.7.y), as it does for a client that it does
+ * not know.  What Postfix cannot do itself is 4.3.y.
+ */
+static bool
+is_good(const char *command, int code, const char *text)
+{
+	return code / 100 == 2 ||
+	       (code == 530 && strcmp(command, "MAIL") == 0) ||
+	       ((strncmp(text, "4.2.", 4) == 0 ||
+		    strncmp(text, "4.7.", 4) == 0) &&
+		   strcmp(command, "RCPT") == 0);
+}
+
+/* Reads a reply. */
 static int
 expect(struct probe *p, const char *command)
 {
 	BUF(text, REPLY_TEXT_MAX);
 	const char *wrong;
-	int code;
 
-	wrong = reply_read(&p->stream, &code, &text, p->deadline_ms);
-	if (wrong == NULL && code / 100 == 2)
+	wrong = reply_read(&p->stream, &p->code, &text, p->deadline_ms);
+	if (wrong == NULL && is_good(command, p->code, buf_text(&text)))
 		return 0;
 	if (wrong != NULL)
 		buf_addf(p->reason, "%s: %s", command, wrong);
 	else
-		buf_addf(p->reason, "answer to %s: %d %s", command, code,
+		buf_addf(p->reason, "answer to %s: %d %s", command, p->code,
 		    buf_text(&text));
 	return -1;
 }
@@ -71,21 +95,37 @@ say(struct probe *p, const char *command, const char *argument)
 	return expect(p, command);
 }
 
+/* With fields as health_describe() wrote them. */
 static int
-dialogue(struct probe *p, bool proxy, const char *recipient)
+dialogue(struct probe *p, char *const *fields)
 {
 	/* PROXY protocol version 2, command LOCAL: "a health check". */
 	static const char header[] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+	const char *recipient = fields[3];
+	BUF(ehlo, REPLY_LINE_MAX);
 	BUF(to, REPLY_LINE_MAX);
 
+	buf_addf(&ehlo, " %s", fields[1]);
 	buf_addf(&to, " TO:<%s>", recipient);
-	if (proxy)
+	if (*fields[0] != '\0')
 		(void)stream_write(&p->stream, header, sizeof(header) - 1,
 		    p->deadline_ms);
-	if (expect(p, "connection") == -1 ||
-	    say(p, "EHLO", " localhost") == -1 ||
-	    say(p, "MAIL", " FROM:<>") == -1 ||
-	    (*recipient != '\0' && say(p, "RCPT", buf_text(&to)) == -1))
+	/* Idle or not, that many clients have all servers there are. */
+	if (expect(p, "connection") == -1)
+		return clock_left_ms(p->deadline_ms) == 0 &&
+			       sessions_count() >= strtoul(fields[2], NULL, 10)
+			   ? 0
+			   : -1;
+	p->deadline_ms += LIMIT_MS - GREETING_MS;
+	if (say(p, "EHLO", buf_text(&ehlo)) == -1 ||
+	    say(p, "MAIL",
+		text_is_ascii(recipient, strlen(recipient))
+		    ? " FROM:<>"
+		    : " FROM:<> SMTPUTF8") == -1)
+		return -1;
+	if (p->code == 530
+		? say(p, "STARTTLS", "") == -1
+		: *recipient != '\0' && say(p, "RCPT", buf_text(&to)) == -1)
 		return -1;
 	(void)say(p, "QUIT", "");
 	return 0;
@@ -95,9 +135,10 @@ int
 health_probe(struct buf *reason)
 {
 	struct probe p = { .reason = reason,
-		.deadline_ms = clock_ms() + LIMIT_MS };
+		.deadline_ms = clock_ms() + GREETING_MS };
 	BUF(text, 4096);
-	char *recipient;
+	char *fields[4], *rest;
+	size_t i;
 	int fd, result;
 
 	if (file_read(HEALTH_PATH, &text, NULL) == -1) {
@@ -105,8 +146,12 @@ health_probe(struct buf *reason)
 		    strerror(errno));
 		return -1;
 	}
-	recipient = text.data;
-	(void)strsep(&recipient, "\n");
+	rest = text.data;
+	for (i = 0; i < COUNT(fields); i++) {
+		fields[i] = strsep(&rest, "\n");
+		if (fields[i] == NULL)
+			fields[i] = (char[]){ "" };
+	}
 	fd = stream_connect("localhost:25", p.deadline_ms);
 	if (fd == -1) {
 		buf_addf(reason, "port 25: %s", strerror(errno));
@@ -114,8 +159,7 @@ health_probe(struct buf *reason)
 	}
 	result = stream_init(&p.stream, fd, fd, -1);
 	if (result == 0)
-		result = dialogue(&p, *buf_text(&text) != '\0',
-		    recipient == NULL ? "" : strsep(&recipient, "\n"));
+		result = dialogue(&p, fields);
 	else
 		buf_adds(reason, strerror(errno));
 	stream_free(&p.stream);

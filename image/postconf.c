@@ -191,8 +191,7 @@ set_image(struct table *p, const struct settings *s)
 	/* As postfix/main.cf: room for what is added to the largest mail. */
 	set_number(p, "message_size_limit", s->message_size_limit + 1048576,
 	    "");
-	set_number(p, "default_process_limit",
-	    s->max_processes > 100 ? s->max_processes : 100, "");
+	set_number(p, "default_process_limit", s->max_servers, "");
 	if (s->postmaster.len > 0)
 		table_set(p, "2bounce_notice_recipient",
 		    buf_text(&s->postmaster));

@@ -176,6 +176,7 @@ load_values(struct settings *s, struct buf *faults)
 	    load_number(s, "MESSAGE_SIZE_LIMIT", 52428800, size, faults);
 	s->max_processes =
 	    load_number(s, "MAX_PROCESSES", 100, processes, faults);
+	s->max_servers = s->max_processes > 100 ? s->max_processes : 100;
 	/* A little above swiftdrop's own deadline of 90 s. */
 	s->drain_timeout_s =
 	    load_number(s, "DRAIN_TIMEOUT", 100, drain, faults);

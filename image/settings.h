@@ -25,7 +25,8 @@ struct settings {
 	bool debug;
 	bool check_is_fatal;
 	int64_t message_size_limit; /* octets */
-	int64_t max_processes;
+	int64_t max_processes;      /* swiftdrops at once */
+	int64_t max_servers; /* smtpd(8) at once, and of each other kind */
 	int64_t drain_timeout_s;
 	const char *tls_cert_file; /* borrowed; NULL for a self-signed one */
 	const char *tls_key_file;  /* borrowed */

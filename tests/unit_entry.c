@@ -846,7 +846,8 @@ texts_follow_the_settings(void **state)
 
 	buf_reset(&text);
 	health_describe(&l.settings, "", &text);
-	assert_string_equal(text.data, "haproxy\na@example.org\n");
+	assert_string_equal(text.data,
+	    "haproxy\nmx.example.org\n100\na@example.org\n");
 	unload(&l);
 }
 

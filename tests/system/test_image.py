@@ -428,6 +428,40 @@ def test_health_probe_fails_where_mail_would(run, settings):
     assert "answer to RCPT: 450" in done.stderr
 
 
+@pytest.mark.parametrize("others", [
+    {"POSTFIX_smtpd_helo_restrictions": "reject_non_fqdn_helo_hostname, "
+                                        "reject_invalid_helo_hostname"},
+    {"POSTFIX_smtpd_tls_security_level": "encrypt"},
+    {"POSTFIX_smtpd_recipient_restrictions":
+     "check_client_access static:DEFER_IF_PERMIT"}], ids=["helo", "tls",
+                                                          "policy"])
+def test_health_probe_passes_while_mail_flows(run, settings, others):
+    container = run(settings(**others))
+    done = container.execute("swiftdrop-entry", "health")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_health_probe_knows_a_domain_in_utf_8(run, box):
+    recipients = ["a@bücher.example"]
+    container = run(image.variables(
+        {"A": {"recipients": ",".join(recipients), **box.options()}},
+        recipients))
+    done = container.execute("swiftdrop-entry", "health")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_health_probe_passes_while_idle_clients_have_all_servers(run,
+                                                                 settings):
+    container = run(settings(POSTFIX_smtpd_timeout="60s"))
+    with contextlib.ExitStack() as stack:
+        for i in range(160):
+            stack.enter_context(socket.create_connection(
+                ("127.0.0.1", 25), timeout=60,
+                source_address=(f"127.0.0.{2 + i // 16}", 0)))
+        done = container.execute("swiftdrop-entry", "health")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 # ---- start and end ----------------------------------------------------------
 
 def test_check_before_the_port_opens(podman, tmp_path, run, settings):
