@@ -318,11 +318,11 @@ agree(struct settings *s, struct buf *faults, struct buf *warnings)
 
 	set_smtp(s);
 	make_domains(s);
-	/* Without all accounts nothing can be said about who claims what. */
+	/* Without all accounts and lists nothing can be said about claims. */
 	buf_adds(warnings, buf_text(&s->environment.warnings));
 	result = load_accounts(s, faults);
 	check_accounts(s, faults);
-	if (result == -1)
+	if (result == -1 || s->is_partial)
 		return;
 	buf_adds(warnings, buf_text(&s->config.warnings));
 	check_recipients(s, faults);

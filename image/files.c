@@ -96,6 +96,29 @@ be_root(void)
 	return seteuid(0) == -1 ? -1 : setegid(0);
 }
 
+bool
+files_may_switch(const struct owners *o, struct buf *faults)
+{
+	const char *missing = NULL;
+
+	if (geteuid() != 0) {
+		environment_fault(faults, "user",
+		    "is %u: Postfix must start as root, as the image does "
+		    "without --user or runAsUser; its servers and swiftdrop "
+		    "run as users of their own",
+		    (unsigned int)geteuid());
+		return false;
+	}
+	if (setegid(o->postfix_group) == -1)
+		missing = "SETGID";
+	else if (seteuid(o->postfix) == -1)
+		missing = "SETUID";
+	if (missing != NULL)
+		environment_fault(faults, "capabilities", "%s is missing",
+		    missing);
+	return be_root() == 0 && missing == NULL;
+}
+
 static int
 write_all(int fd, const char *data, size_t len)
 {

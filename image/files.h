@@ -27,6 +27,12 @@ struct owners {
 int files_owners(struct owners *o, struct buf *reason);
 
 /*
+ * Whether we may be the users of the image in turn; what is missing for that
+ * is a line in *faults.
+ */
+bool files_may_switch(const struct owners *o, struct buf *faults);
+
+/*
  * Writes text to the file at path in one step (a reader sees the old file or
  * the new one), with that mode and group, owned by root and dated a minute
  * back: Postfix waits before it trusts a file of this very second.  Returns

@@ -221,7 +221,7 @@ add_key(const char *text, bool wildcard, struct buf *key)
 
 /* The caller's to give back; NULL where the variable is none or no JSON. */
 static json_t *
-load_json(const struct settings *s, const char *name, struct buf *faults)
+load_json(struct settings *s, const char *name, struct buf *faults)
 {
 	json_error_t error;
 	const char *text;
@@ -231,6 +231,7 @@ load_json(const struct settings *s, const char *name, struct buf *faults)
 	if (text == NULL)
 		return NULL;
 	json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+	s->is_partial = s->is_partial || json == NULL;
 	if (json == NULL)
 		environment_fault(faults, name,
 		    "is not JSON: %s (line %d, column %d)", error.text,

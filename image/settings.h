@@ -24,6 +24,7 @@ struct settings {
 	bool proxy;              /* a PROXY protocol header comes first */
 	bool debug;
 	bool check_is_fatal;
+	bool is_partial; /* a list could not be read at all; was told */
 	int64_t message_size_limit; /* octets */
 	int64_t max_processes;      /* swiftdrops at once */
 	int64_t max_servers; /* smtpd(8) at once, and of each other kind */

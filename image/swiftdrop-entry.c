@@ -192,6 +192,8 @@ run(void)
 	BUF(faults, FAULTS_MAX);
 	int status;
 
+	if (!files_may_switch(o, faults))
+		return;
 	(void)umask(022);
 	configure(&v, &s, &o, &faults);
 	if (faults.len == 0 && faults.error == 0) {
@@ -260,3 +262,7 @@ main(int argc, char **argv)
 	return strcmp(argv[1], "--help") == 0 ? usage(stdout, EX_OK)
 					      : usage(stderr, EX_USAGE);
 }
+		/* As root is without the capability DAC_OVERRIDE. */
+		if (strstr(buf_text(&faults), ": Permission denied\n") != NULL)
+			logs_say("error: what another user owns is read here "
+				 "only if all may read it; give it to root");
