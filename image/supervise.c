@@ -26,7 +26,7 @@
 #include "banned.h"
 
 enum {
-	RENEW_MS = 10000,         /* between looks at the certificate */
+	RENEW_MS = 10000,         /* between looks at what may be renewed */
 	REMIND_MS = 86400 * 1000, /* between warnings of its end */
 	DRAIN_MS = 200,           /* between looks at running sessions */
 	MASTER_MS = 10000,        /* for master(8) to end after SIGTERM */
@@ -212,6 +212,10 @@ serve(struct supervisor *v)
 			continue;
 		if (v->certificate.cert_file != NULL)
 			renew(v, &remind_ms);
+		if (v->refresh(v)) {
+			logs_say("the changed settings are in use");
+			(void)kill(v->child, SIGHUP);
+		}
 		renew_ms = clock_ms() + RENEW_MS;
 	}
 }

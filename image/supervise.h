@@ -16,6 +16,8 @@
 #include "settings.h"
 
 struct supervisor {
+	/* Takes changed files of the settings; whether Postfix must know. */
+	bool (*refresh)(struct supervisor *v);
 	const struct settings *settings; /* borrowed */
 	const struct owners *owners;     /* borrowed */
 	struct logs logs;
@@ -42,8 +44,8 @@ int supervise_init(struct supervisor *v);
 int supervise_check(struct supervisor *v);
 
 /*
- * Starts Postfix, opens the port, passes logs on and renews the certificate
- * until master(8) ends or SIGTERM comes; then closes the port, lets running
+ * Starts Postfix, opens the port, passes logs on, renews certificate and
+ * settings until master(8) ends or SIGTERM comes; then closes the port, lets running
  * sessions finish and stops master(8).  Returns the container's exit status.
  */
 int supervise_run(struct supervisor *v);

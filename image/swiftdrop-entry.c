@@ -90,15 +90,17 @@ prepare_certificate(struct supervisor *v, struct buf *faults)
 		    buf_text(&reason));
 }
 
-static void
+/* Writes those that are not there as they should be; whether any. */
+static bool
 write_texts(const struct settings *s, const struct owners *o,
     struct buf *faults)
 {
-	bool secret;
+	bool changed = false, secret;
 	size_t i;
 
 	for (i = 0; i < COUNT(texts); i++) {
 		BUF(base, TEXT_MAX);
+		BUF(old, TEXT_MAX);
 		BUF(text, TEXT_MAX);
 
 		secret = texts[i].make == postconf_ini;
@@ -109,12 +111,69 @@ write_texts(const struct settings *s, const struct owners *o,
 			continue;
 		}
 		texts[i].make(s, buf_text(&base), &text);
+		if (text.error == 0 &&
+		    file_read(texts[i].path, &old, NULL) == 0 &&
+		    strcmp(buf_text(&old), buf_text(&text)) == 0)
+			continue;
+		changed = true;
 		if (files_write(texts[i].path, secret ? 0640 : 0644,
 			secret ? o->filter_group : 0, &text) == -1)
 			environment_fault(faults, texts[i].path, "%s",
 			    strerror(errno));
 	}
-	agree_read_back(s, INI_PATH, faults);
+	return changed;
+}
+
+/* Whether swiftdrop.ini would say what was checked; it is not written yet. */
+static void
+read_back(const struct settings *s, struct buf *faults)
+{
+	static const char path[] = INI_PATH ".check";
+	BUF(text, TEXT_MAX);
+
+	postconf_ini(s, "", &text);
+	if (files_write(path, 0600, 0, &text) == -1)
+		environment_fault(faults, path, "%s", strerror(errno));
+	else
+		agree_read_back(s, path, faults);
+	(void)unlink(path);
+}
+
+static void
+load_parameters(struct buf *parameters, struct buf *faults)
+{
+	if (file_read(SHARE_DIR "/postfix-parameters", parameters, NULL) == -1)
+		environment_fault(faults, "image", "is damaged");
+}
+
+/*
+ * Takes what has changed in the files that variables name.  A fault is told
+ * once, and all stays as it was.
+ */
+static bool
+refresh(struct supervisor *v)
+{
+	static char told[FAULTS_MAX];
+	BUF(parameters, TEXT_MAX);
+	BUF(warnings, FAULTS_MAX);
+	BUF(faults, FAULTS_MAX);
+	struct settings s;
+	bool changed = false;
+
+	load_parameters(&parameters, &faults);
+	settings_load(&s, environ, buf_text(&parameters), &faults);
+	agree(&s, &faults, &warnings);
+	if (faults.len == 0 && faults.error == 0)
+		read_back(&s, &faults);
+	if (faults.len == 0 && faults.error == 0)
+		changed = write_texts(&s, v->owners, &faults);
+	if (strcmp(told, buf_text(&faults)) != 0 && faults.len > 0) {
+		logs_say_lines("error", &faults);
+		logs_say("error: the settings stay as they were");
+	}
+	(void)snprintf(told, sizeof(told), "%s", buf_text(&faults));
+	settings_free(&s);
+	return changed;
 }
 
 /* All that can be found wrong before anything runs. */
@@ -126,21 +185,25 @@ configure(struct supervisor *v, struct settings *s, struct owners *o,
 	BUF(warnings, FAULTS_MAX);
 	BUF(reason, 4096);
 
-	if (file_read(SHARE_DIR "/postfix-parameters", &parameters, NULL) ==
-		-1 ||
-	    files_owners(o, &reason) == -1)
+	load_parameters(&parameters, faults);
+	if (files_owners(o, &reason) == -1)
 		environment_fault(faults, "image", "is damaged; %s",
 		    buf_text(&reason));
 	settings_load(s, environ, buf_text(&parameters), faults);
 	agree(s, faults, &warnings);
 	logs_say_lines("warning", &warnings);
+	if (!files_may_switch(o, faults))
+		return;
 	prepare_run_dir(faults);
 	prepare_certificate(v, faults);
 	listener_bind(&v->listener, faults);
 	/* Nothing is written as long as something is wrong. */
 	if (faults->len != 0 || faults->error != 0)
 		return;
-	write_texts(s, o, faults);
+	read_back(s, faults);
+	if (faults->len != 0 || faults->error != 0)
+		return;
+	(void)write_texts(s, o, faults);
 	files_prepare_queue(o, faults);
 	logs_open(&v->logs, o->filter_group, &reason);
 	if (reason.len > 0)
@@ -187,19 +250,22 @@ run(void)
 	struct owners o;
 	struct supervisor v = { .settings = &s,
 		.owners = &o,
+		.refresh = refresh,
 		.listener = { .sockets = { -1, -1 }, .control = -1 },
 		.logs = { { -1, -1 } } };
 	BUF(faults, FAULTS_MAX);
 	int status;
 
-	if (!files_may_switch(o, faults))
-		return;
 	(void)umask(022);
 	configure(&v, &s, &o, &faults);
 	if (faults.len == 0 && faults.error == 0) {
 		status = work(&v);
 	} else {
 		logs_say_lines("error", &faults);
+		/* As root is without the capability DAC_OVERRIDE. */
+		if (strstr(buf_text(&faults), ": Permission denied\n") != NULL)
+			logs_say("error: what another user owns is read here "
+				 "only if all may read it; give it to root");
 		status = EX_CONFIG;
 	}
 	listener_close(&v.listener);
@@ -262,7 +328,3 @@ main(int argc, char **argv)
 	return strcmp(argv[1], "--help") == 0 ? usage(stdout, EX_OK)
 					      : usage(stderr, EX_USAGE);
 }
-		/* As root is without the capability DAC_OVERRIDE. */
-		if (strstr(buf_text(&faults), ": Permission denied\n") != NULL)
-			logs_say("error: what another user owns is read here "
-				 "only if all may read it; give it to root");

@@ -587,6 +587,49 @@ def test_secrets_as_files_and_where_they_end_up(run, settings, box, tmp_path):
         assert b"testing" not in (root / f"proc/1/{entry}").read_bytes()
 
 
+def test_secret_and_list_rewritten_in_a_running_image_are_taken(
+        run, settings, box, tmp_path):
+    def write(name, text):
+        new = tmp_path / "new"
+        new.write_text(text)
+        new.chmod(0o400)
+        new.rename(tmp_path / name)
+
+    write("key", "testing\n")
+    write("recipients", '["a@example.org", "b@example.org"]')
+    write("own", "a@example.org, b@example.org")
+    environment = settings(SWIFTDROP_A_KEY_FILE="/files/key",
+                           RECIPIENTS_FILE="/files/recipients",
+                           SWIFTDROP_A_RECIPIENTS_FILE="/files/own")
+    for name in ("RECIPIENTS", "SWIFTDROP_A_KEY", "SWIFTDROP_A_RECIPIENTS"):
+        del environment[name]
+    container = run(environment, f"--volume={tmp_path}:/files:ro")
+    assert send(["a@example.org"])[0] == 250
+    # A fault is told once and changes nothing.
+    write("key", "blank \n")
+    container.await_text("error: the settings stay as they were")
+    assert send(["a@example.org"])[0] == 250
+    write("key", "wrong\n")
+    eventually(lambda: send(["a@example.org"])[0] == 451)
+    write("key", "testing\n")
+    eventually(lambda: send(["a@example.org"])[0] == 250)
+    assert container.text().count("the changed settings are in use") == 2
+    write("recipients", '["a@example.org", "b@example.org", '
+                        '"c@example.org"]')
+    write("own", "a@example.org, b@example.org, c@example.org")
+
+    def takes_c():
+        with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+            client.ehlo()
+            client.mail("someone@foreign.example")
+            return client.rcpt("c@example.org")[0] == 250
+
+    eventually(takes_c)
+    count = len(box.names())
+    assert send(["c@example.org"])[0] == 250
+    assert len(box.names()) == count + 1
+
+
 def test_sigterm_lets_a_running_upload_finish(run, settings, own_swift, box):
     container = run(settings())
     assert send(["a@example.org"])[0] == 250
