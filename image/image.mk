@@ -28,12 +28,14 @@ ENTRY_PARTS = $(patsubst %.c,%,$(filter-out image/swiftdrop-entry.c,\
 	$(wildcard image/*.c)))
 ENTRY_CORE = config $(addprefix lib/,address buf clock file ini log reply \
 	route stream text)
+# The names of domains; it is in the image for Postfix.
+ENTRY_LIBS = -licuuc
 ENTRY_OBJECTS = $(ENTRY_PARTS:%=$(B)/%.o)
 
 swiftdrop-entry $(B)/swiftdrop-entry: $(B)/image/swiftdrop-entry.o \
 		$(ENTRY_OBJECTS) $(ENTRY_CORE:%=$(B)/%.o)
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ \
-		-ljansson -lcrypto
+		-ljansson -lcrypto $(ENTRY_LIBS)
 
 $(B)/fuzz/fuzz_entry: $(ENTRY_PARTS:%=$(B)/fuzz/%.o)
 $(B)/fuzz/fuzz_entry: FUZZED = $(PARTS) $(ENTRY_PARTS)

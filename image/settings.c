@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include <jansson.h>
+#include <unicode/uidna.h>
 
 #include "address.h"
 #include "settings.h"
@@ -345,6 +346,110 @@ load_forwards(struct settings *s, struct buf *faults)
 	}
 }
 
+/*
+ * Appends the other form of a domain, as A-labels (xn--) or as U-labels; it
+ * stays empty where there is none.  By UTS 46, as Postfix does it.
+ */
+static void
+add_other_form(const char *domain, struct buf *out)
+{
+	char text[ADDRESS_MAX] = "";
+	bool ascii = text_is_ascii(domain, strlen(domain));
+	UErrorCode error = U_ZERO_ERROR;
+	UIDNAInfo info = UIDNA_INFO_INITIALIZER;
+	UIDNA *idna;
+
+	if (ascii && strcasestr(domain, "xn--") == NULL)
+		return;
+	idna = uidna_openUTS46(UIDNA_NONTRANSITIONAL_TO_ASCII |
+				   UIDNA_NONTRANSITIONAL_TO_UNICODE,
+	    &error);
+	if (ascii)
+		(void)uidna_nameToUnicodeUTF8(idna, domain, -1, text,
+		    sizeof(text), &info, &error);
+	else
+		(void)uidna_nameToASCII_UTF8(idna, domain, -1, text,
+		    sizeof(text), &info, &error);
+	uidna_close(idna);
+	if (U_SUCCESS(error) && error != U_STRING_NOT_TERMINATED_WARNING &&
+	    info.errors == 0 && strcmp(text, domain) != 0)
+		buf_adds(out, text);
+}
+
+/* The same addresses in the other form of their domain: Postfix has none. */
+static void
+add_other_forms(struct table *t)
+{
+	const char *name;
+	size_t i, n;
+
+	for (i = 0, n = t->n; i < n; i++) {
+		BUF(domain, ADDRESS_MAX);
+		BUF(address, 2 * ADDRESS_MAX);
+		BUF(key, 2 * ADDRESS_MAX);
+
+		name = t->entries[i]->name;
+		add_other_form(strrchr(name, '@') + 1, &domain);
+		buf_add(&address, name,
+		    (size_t)(strrchr(name, '@') + 1 - name));
+		buf_adds(&address, buf_text(&domain));
+		if (domain.error != 0 || address.error != 0)
+			t->error = ENOMEM;
+		else if (domain.len > 0 &&
+			 add_key(buf_text(&address), true, &key) == NULL)
+			(void)table_add(t, buf_text(&key),
+			    t->entries[i]->value);
+	}
+}
+
+/* And in an account's recipients, which swiftdrop compares. */
+static void
+complete_claims(struct table *t, const struct pair *claims)
+{
+	const char *p = claims->value;
+	BUF(value, TARGETS_MAX);
+	size_t at, len;
+
+	buf_adds(&value, p);
+	for (; *p != '\0'; p += len) {
+		BUF(domain, ADDRESS_MAX);
+		BUF(entry, ADDRESS_MAX);
+
+		p += strspn(p, ",\r\n\t ");
+		len = strcspn(p, ",\r\n\t ");
+		buf_add(&entry, p, len);
+		at = strcspn(buf_text(&entry), "@");
+		if (at == len || memchr(p, '"', len) != NULL)
+			continue;
+		add_other_form(buf_text(&entry) + at + 1, &domain);
+		if (domain.len > 0)
+			buf_addf(&value, ",%.*s@%s", (int)at, p,
+			    buf_text(&domain));
+		if (domain.error == ENOMEM || entry.error == ENOMEM)
+			value.error = ENOMEM;
+	}
+	if (value.error != 0)
+		t->error = value.error;
+	else
+		table_set(t, claims->name, buf_text(&value));
+}
+
+static void
+load_other_forms(struct settings *s)
+{
+	struct table *t = &s->environment.swiftdrop;
+	const char *end;
+	size_t i;
+
+	add_other_forms(&s->recipients);
+	add_other_forms(&s->forwards);
+	for (i = 0; i < t->n; i++) {
+		end = strrchr(t->entries[i]->name, '_');
+		if (end != NULL && strcasecmp(end, "_RECIPIENTS") == 0)
+			complete_claims(t, t->entries[i]);
+	}
+}
+
 static void
 load_postmaster(struct settings *s, struct buf *faults)
 {
@@ -440,6 +545,7 @@ settings_load(struct settings *s, char *const *environment,
 	load_parameters(s, parameters, faults);
 	load_recipients(s, faults);
 	load_forwards(s, faults);
+	load_other_forms(s);
 	load_postmaster(s, faults);
 	if (s->recipients.error != 0 || s->forwards.error != 0)
 		environment_fault(faults, "environment", "%s",

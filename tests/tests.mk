@@ -87,7 +87,7 @@ $(B)/unit_memory $(B)/san/unit_memory $(B)/unit_entry $(B)/san/unit_entry: \
 
 $(B)/unit_entry: tests/unit_entry.c $(ENTRY_OBJECTS) $(OBJECTS)
 	$(COMPILE) $(WARN) -o $@ $< $(ENTRY_OBJECTS) $(OBJECTS) $(LDHARDEN) \
-		-lcmocka $(LIBS)
+		-lcmocka $(LIBS) $(ENTRY_LIBS)
 
 $(B)/san/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -104,7 +104,7 @@ $(B)/san/unit_entry: tests/unit_entry.c $(ENTRY_PARTS:%=$(B)/san/%.o) \
 		$(PARTS:%=$(B)/san/%.o)
 	$(CLANG) $(SANITIZE) $(DEFINES) -MMD -MP -o $@ $< \
 		$(ENTRY_PARTS:%=$(B)/san/%.o) $(PARTS:%=$(B)/san/%.o) \
-		-lcmocka $(LIBS)
+		-lcmocka $(LIBS) $(ENTRY_LIBS)
 
 # ---- coverage -------------------------------------------------------------
 

@@ -695,6 +695,53 @@ each_allocation_that_fails_is_a_fault(void **state)
 	assert_true(n > 100);
 }
 
+/* In whichever of the two forms each was written. */
+static void
+domain_counts_as_u_label_and_as_a_label(void **state)
+{
+	static const char *const rows[][4] = {
+		{ "RECIPIENTS=[\"a@b\xc3\xbc"
+		  "cher.example\"]",
+		    "SWIFTDROP_A_RECIPIENTS=a@b\xc3\xbc"
+		    "cher.example",
+		    "FORWARDS={\"f@example.org\": \"x@example.net\"}" },
+		{ "RECIPIENTS=[\"a@xn--bcher-kva.example\"]",
+		    "SWIFTDROP_A_RECIPIENTS=a@XN--bcher-kva.example",
+		    "FORWARDS={\"f@example.org\": \"x@example.net\"}" },
+		{ "RECIPIENTS=[\"a@b\xc3\xbc"
+		  "cher.example\", "
+		  "\"a@xn--bcher-kva.example\"]",
+		    "SWIFTDROP_A_RECIPIENTS= a@xn--bcher-kva.example ,\n"
+		    "a@B\xc3\x9c"
+		    "CHER.example",
+		    "FORWARDS={\"f@example.org\": \"x@example.net\"}" },
+	};
+	static const char *const lines[] = { "a@b\xc3\xbc"
+					     "cher.example stored\n",
+		"a@xn--bcher-kva.example stored\n" };
+	struct loaded l;
+	size_t i, j;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		BUF(recipients, 4096);
+		BUF(forwards, 4096);
+
+		load(&l, rows[i]);
+		assert_string_equal(buf_text(&l.faults), "");
+		assert_int_equal(l.settings.recipients.n, 2);
+		postconf_recipients(&l.settings, "", &recipients);
+		postconf_forwards(&l.settings, "", &forwards);
+		for (j = 0; j < COUNT(lines); j++)
+			assert_non_null(strstr(recipients.data, lines[j]));
+		assert_non_null(
+		    strstr(forwards.data, "postmaster@xn--bcher-kva.example "));
+		assert_non_null(strstr(forwards.data, "postmaster@b\xc3\xbc"
+						      "cher.example "));
+		unload(&l);
+	}
+}
+
 static void
 domain_is_the_rest_of_the_name(void **state)
 {
@@ -925,6 +972,7 @@ main(void)
 		cmocka_unit_test(names_that_are_nearly_ours_are_warned_of),
 		cmocka_unit_test(long_names_are_what_they_say),
 		cmocka_unit_test(each_allocation_that_fails_is_a_fault),
+		cmocka_unit_test(domain_counts_as_u_label_and_as_a_label),
 		cmocka_unit_test(domain_is_the_rest_of_the_name),
 		cmocka_unit_test(file_gives_a_value_less_one_newline),
 		cmocka_unit_test(wildcards_agree_when_they_overlap),

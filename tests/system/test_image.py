@@ -200,6 +200,21 @@ def test_case_of_a_letter_outside_us_ascii_does_not_count(run, box):
     assert box.only()[1]["x-object-meta-envelope-to"] == "MÜLLER@example.org"
 
 
+def test_domain_is_stored_for_as_u_label_and_as_a_label(run, box):
+    """However it was configured, and with a letter in either case."""
+    recipients = ["müller@bücher.example", "a@xn--mnchen-3ya.example"]
+    run(image.variables(
+        {"A": {"recipients": ",".join(recipients), **box.options()}},
+        recipients, POSTMASTER=POSTMASTER))
+    others = ["MÜLLER@xn--bcher-kva.example", "MÜLLER@BÜCHER.example",
+              "a@xn--mnchen-3ya.example", "a@münchen.example"]
+    for recipient in others:
+        with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+            client.sendmail("someone@foreign.example", recipient, mail(),
+                            mail_options=["SMTPUTF8"])
+    assert len(box.names()) == len(others)
+
+
 def test_large_mail_waits_on_the_spool_volume(run, settings, box):
     run(settings())
     content = mail("large", 2 * 2**20)
