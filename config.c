@@ -134,7 +134,9 @@ static const struct key account_keys[] = {
 
 /* The member of a structure that a key's table describes. */
 #define MEMBER(type, target, key)                                              \
-	(*(type *)(void *)((char *)(uintptr_t)(target) + (key)->offset))
+	(*(type *)(void *)((char *)(target) + (key)->offset))
+#define VALUE(type, target, key)                                               \
+	(*(type const *)(const void *)((const char *)(target) + (key)->offset))
 
 /* A key as somebody wrote it; text is borrowed. */
 struct setting {
@@ -1201,9 +1203,9 @@ static bool
 is_set(const struct key *key, const void *target)
 {
 	if (is_text(key))
-		return MEMBER(char *, target, key) != NULL;
+		return VALUE(char *, target, key) != NULL;
 	return key->type == BOOL || key->min == 0 ||
-	       MEMBER(int64_t, target, key) != 0;
+	       VALUE(int64_t, target, key) != 0;
 }
 
 /* A value as the file has it; out of sight where hide says so. */
@@ -1239,12 +1241,12 @@ print_keys(const struct key *key, const void *target, const void *inherited,
 			continue;
 		buf_addf(out, "%s = ", key->name);
 		if (is_text(key) && is_set(key, target))
-			print_text(key, MEMBER(char *, target, key), hide, out);
+			print_text(key, VALUE(char *, target, key), hide, out);
 		else if (key->type == BOOL)
-			buf_adds(out, MEMBER(bool, target, key) ? "yes" : "no");
+			buf_adds(out, VALUE(bool, target, key) ? "yes" : "no");
 		else if (is_set(key, target))
 			buf_addf(out, "%lld",
-			    (long long)MEMBER(int64_t, target, key));
+			    (long long)VALUE(int64_t, target, key));
 		buf_addc(out, '\n');
 	}
 }

@@ -313,8 +313,10 @@ take_login(struct swift *s, struct swift_put *p, const char *token,
 	}
 	if (a->object_storage_url != NULL)
 		storage_url = a->object_storage_url;
-	if (!text_begins(storage_url, "http://") &&
-	    !text_begins(storage_url, "https://")) {
+	/* Behind a '?' or '#' the object's name would be none. */
+	if ((!text_begins(storage_url, "http://") &&
+		!text_begins(storage_url, "https://")) ||
+	    strpbrk(storage_url, " ?#") != NULL) {
 		if (a->auth_version == AUTH_V1)
 			buf_adds(&p->reason, ", without a storage URL");
 		else

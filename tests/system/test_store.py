@@ -1364,7 +1364,9 @@ def test_proxy(bench, store):
 
 
 @pytest.mark.parametrize("url", ("file:///etc/passwd", "ftp://127.0.0.1/v1",
-                                 "gopher://127.0.0.1/", "not a url", ""))
+                                 "gopher://127.0.0.1/", "not a url", "",
+                                 "http://127.0.0.1:1/v1/a?x=",
+                                 "http://127.0.0.1:1/v1/a#x"))
 def test_storage_url_of_another_scheme_is_refused(url, bench, store):
     store.always("AUTH", lambda exchange: exchange.answer(
         200, X_Storage_Url=url, X_Auth_Token="tk"))
