@@ -496,26 +496,33 @@ take_file(struct loader *l)
 char **
 config_variables(char *const *environment, const char *prefix)
 {
+	char *const nothing[] = { NULL };
+	char *const *variable;
 	regex_t made_up;
 	char **ours;
-	size_t i, len, n;
+	size_t len, n;
 
+	if (environment == NULL)
+		environment = nothing;
 	n = 0;
 	len = strlen(prefix);
-	for (i = 0; environment != NULL && environment[i] != NULL; i++)
-		n += strncmp(environment[i], prefix, len) == 0;
+	for (variable = environment; *variable != NULL; variable++)
+		n += strncmp(*variable, prefix, len) == 0;
 	ours = calloc(n + 1, sizeof(*ours));
-	if (ours == NULL || n == 0)
+	if (ours == NULL)
+		return NULL;
+	if (n == 0)
 		return ours;
 	if (regcomp(&made_up, MADE_UP, REG_EXTENDED | REG_NOSUB) != 0) {
 		free(ours);
 		errno = ENOMEM;
 		return NULL;
 	}
-	for (i = 0, n = 0; environment[i] != NULL; i++)
-		if (strncmp(environment[i], prefix, len) == 0 &&
-		    regexec(&made_up, environment[i], 0, NULL, 0) != 0)
-			ours[n++] = environment[i];
+	n = 0;
+	for (variable = environment; *variable != NULL; variable++)
+		if (strncmp(*variable, prefix, len) == 0 &&
+		    regexec(&made_up, *variable, 0, NULL, 0) != 0)
+			ours[n++] = *variable;
 	regfree(&made_up);
 	return ours;
 }
