@@ -152,27 +152,26 @@ message_read(const void *context, int64_t offset, void *data, size_t len)
 /*
  * The octets of the first header field when that is Received: the peer in
  * front wrote it, with a new time and queue id at each delivery.  Folded lines
- * belong to it (RFC 5322 section 2.2.3).
+ * belong to it (RFC 5322 section 2.2.3).  -1 with errno where it cannot be read.
  */
 static int64_t
 received_length(const struct message *m)
 {
-	char data[1024];
+	char data[1024], last = '\0';
 	int64_t offset;
 	ssize_t i, n;
-	char last;
 
-	last = '\0';
-	for (offset = 0;; offset += n) {
-		n = message_read(m, offset, data, sizeof(data));
+	for (offset = 0; (n = message_read(m, offset, data, sizeof(data))) > 0;
+	     offset += n) {
 		if (offset == 0 && (n < 9 || !text_is(data, 9, "Received:")))
 			return 0;
-		for (i = 0; i < n; last = data[i++])
+		for (i = 0; i < n; i++) {
 			if (last == '\n' && data[i] != ' ' && data[i] != '\t')
 				return offset + i;
-		if (n <= 0)
-			return offset;
+			last = data[i];
+		}
 	}
+	return n == 0 ? offset : -1;
 }
 
 int
@@ -184,6 +183,8 @@ message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 	ssize_t n;
 
 	offset = received_length(m);
+	if (offset == -1)
+		return -1;
 	if (offset == 0) {
 		memcpy(hex, m->sha256_hex, DIGEST_SHA256_HEX);
 		return 0;

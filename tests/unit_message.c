@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -349,6 +350,28 @@ content_of_any_size_is_hashed(void **state)
 	}
 }
 
+/* A hash of what could be read of it would be one of something else. */
+static void
+content_that_cannot_be_read_has_no_hash(void **state)
+{
+	char hex[DIGEST_SHA256_HEX];
+	struct message m;
+	int fd;
+
+	(void)state;
+	message_open(&m, "/tmp", LIMIT);
+	message_add(&m, content, MESSAGE_MEMORY + 1);
+	assert_int_equal(message_finish(&m), 0);
+	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(dup2(fd, m.fd), m.fd);
+	assert_int_equal(close(fd), 0);
+	errno = 0;
+	assert_int_equal(message_content_hex(&m, hex), -1);
+	assert_int_equal(errno, EBADF);
+	message_close(&m);
+}
+
 /* Known values of RFC 4231, test case 2; SHA-1's is that of RFC 2202. */
 static void
 signatures_are_the_known_ones(void **state)
@@ -390,6 +413,7 @@ main(void)
 		cmocka_unit_test(content_is_hashed_without_a_leading_received),
 		cmocka_unit_test(a_long_received_is_left_out_whole),
 		cmocka_unit_test(content_of_any_size_is_hashed),
+		cmocka_unit_test(content_that_cannot_be_read_has_no_hash),
 		cmocka_unit_test(signatures_are_the_known_ones),
 	};
 
