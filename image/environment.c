@@ -103,15 +103,17 @@ add(struct table *t, const struct variable *v, const char *name, bool is_file,
 static bool
 is_near(const char *a, const char *b)
 {
-	size_t a_len = strlen(a), b_len = strlen(b), n;
+	size_t a_len = strlen(a), b_len = strlen(b), head, n, tail;
 
 	n = a_len < b_len ? a_len : b_len;
-	for (; n > 0 && ascii_lower(*a) == ascii_lower(*b); n--)
-		a++, b++, a_len--, b_len--;
-	for (; n > 0 && ascii_lower(a[a_len - 1]) == ascii_lower(b[b_len - 1]);
-	     n--)
-		a_len--, b_len--;
-	return a_len <= 1 && b_len <= 1;
+	for (head = 0; head < n; head++)
+		if (ascii_lower(a[head]) != ascii_lower(b[head]))
+			break;
+	for (tail = 0; tail < n - head; tail++)
+		if (ascii_lower(a[a_len - tail - 1]) !=
+		    ascii_lower(b[b_len - tail - 1]))
+			break;
+	return a_len - head - tail <= 1 && b_len - head - tail <= 1;
 }
 
 static void

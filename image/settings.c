@@ -413,19 +413,19 @@ complete_claims(struct table *t, const struct pair *claims)
 	buf_adds(&value, p);
 	for (; *p != '\0'; p += len) {
 		BUF(domain, ADDRESS_MAX);
-		BUF(entry, ADDRESS_MAX);
+		BUF(other, ADDRESS_MAX);
 
 		p += strspn(p, ",\r\n\t ");
 		len = strcspn(p, ",\r\n\t ");
-		buf_add(&entry, p, len);
-		at = strcspn(buf_text(&entry), "@");
-		if (at == len || memchr(p, '"', len) != NULL)
+		at = strcspn(p, "@") + 1;
+		if (at > len || memchr(p, '"', len) != NULL)
 			continue;
-		add_other_form(buf_text(&entry) + at + 1, &domain);
-		if (domain.len > 0)
-			buf_addf(&value, ",%.*s@%s", (int)at, p,
-			    buf_text(&domain));
-		if (domain.error == ENOMEM || entry.error == ENOMEM)
+		buf_add(&domain, p + at, len - at);
+		add_other_form(buf_text(&domain), &other);
+		if (other.len > 0)
+			buf_addf(&value, ",%.*s%s", (int)at, p,
+			    buf_text(&other));
+		if (domain.error == ENOMEM || other.error == ENOMEM)
 			value.error = ENOMEM;
 	}
 	if (value.error != 0)

@@ -45,8 +45,9 @@ int supervise_check(struct supervisor *v);
 
 /*
  * Starts Postfix, opens the port, passes logs on, renews certificate and
- * settings until master(8) ends or SIGTERM comes; then closes the port, lets running
- * sessions finish and stops master(8).  Returns the container's exit status.
+ * settings until master(8) ends or SIGTERM comes; then closes the port, lets
+ * running sessions finish and stops master(8).  Returns the container's exit
+ * status.
  */
 int supervise_run(struct supervisor *v);
 
