@@ -212,16 +212,18 @@ configure(struct supervisor *v, struct settings *s, struct owners *o,
 		    buf_text(&reason));
 }
 
-/* Certificates of authorities come with the image, and get old with it. */
+/*
+ * Certificates of authorities come with the image, and get old with it; a
+ * folder that is mounted over them need not have the bundle.
+ */
 static void
 warn_of_bundle(void)
 {
 	static const char path[] = "/etc/ssl/certs/ca-certificates.crt";
 	struct stat st;
 
-	if (stat(path, &st) == -1)
-		logs_say("warning: %s: %s", path, strerror(errno));
-	else if (time(NULL) - st.st_mtim.tv_sec > BUNDLE_MAX_AGE)
+	if (stat(path, &st) == 0 &&
+	    time(NULL) - st.st_mtim.tv_sec > BUNDLE_MAX_AGE)
 		logs_say("warning: %s is older than a year, use a newer image",
 		    path);
 }

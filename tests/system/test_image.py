@@ -645,6 +645,33 @@ def test_secret_and_list_rewritten_in_a_running_image_are_taken(
     assert len(box.names()) == count + 1
 
 
+def test_authorities_mounted_over_the_image_s_are_used_at_once(
+        run, settings, box, own_swift, tmp_path):
+    authority = lab.Authority(tmp_path / "authority")
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    tls = lab.Tls(f"{tmp_path}/tls", authority, own_swift.port)
+    tls.start()
+    try:
+        url = f"https://127.0.0.1:{tls.port}"
+        storage = own_swift.connection().get_auth()[0].split("/", 3)[3]
+        container = run(settings(
+                     STARTUP_CHECK="warn",
+                     SWIFTDROP_A_AUTHURL=f"{url}/auth/v1.0",
+                     SWIFTDROP_A_OS_OPTIONS_OBJECT_STORAGE_URL=(
+                         f"{url}/{storage}")),
+            f"--volume={folder}:/etc/ssl/certs:ro")
+        assert "ca-certificates.crt" not in container.text()
+        assert send_refused(["a@example.org"]) == 451
+        for name in os.listdir(authority.hashed_folder):
+            (folder / name).write_bytes(pathlib.Path(
+                authority.hashed_folder, name).read_bytes())
+        assert send(["a@example.org"])[0] == 250
+    finally:
+        tls.stop()
+    assert len(box.names()) == 1
+
+
 def test_sigterm_lets_a_running_upload_finish(run, settings, own_swift, box):
     container = run(settings())
     assert send(["a@example.org"])[0] == 250
