@@ -39,6 +39,7 @@ swiftdrop-entry $(B)/swiftdrop-entry: $(B)/image/swiftdrop-entry.o \
 
 $(B)/fuzz/fuzz_entry: $(ENTRY_PARTS:%=$(B)/fuzz/%.o)
 $(B)/fuzz/fuzz_entry: FUZZED = $(PARTS) $(ENTRY_PARTS)
+$(B)/fuzz/fuzz_entry: LIBS += $(ENTRY_LIBS)
 
 image-programs: swiftdrop-entry swiftdrop.static
 	install -D -m 755 swiftdrop-entry $(DESTDIR)/usr/sbin/swiftdrop-entry
