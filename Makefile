@@ -5,7 +5,11 @@
 # make demo       watch a mail go from SMTP into a real Swift
 # make lint unit san system   the parts of check
 # make check-long valgrind coverage   what takes longer
-# make bench fuzz install uninstall dist clean
+# make bench instructions fuzz   what a mail costs; hostile input
+# make static     builds ./swiftdrop.static, its libraries from archives
+# make image lines install uninstall dist clean
+#
+# make install STATIC=yes installs ./swiftdrop.static as swiftdrop.
 
 VERSION = 0.1.0
 
@@ -80,6 +84,9 @@ COMPILE = $(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) -MMD -MP
 
 all: swiftdrop
 
+help:
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
+
 swiftdrop $(B)/swiftdrop: $(B)/swiftdrop.o $(OBJECTS)
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -120,6 +127,20 @@ bench: all
 	tests/install bench lab
 	$(MAKE) $(B)/put $(B)/greet
 	bench/run $(B)
+
+# Instructions of a session, against bench/baseline.json; baseline accepts
+# what they are now.
+instructions baseline: all static $(B)/store
+	tests/install bench lab
+	bench/instructions $(if $(filter baseline,$@),--accept)
+
+$(B)/store: bench/store.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -o $@ $< -lpthread
+
+$(B)/sink: bench/sink.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -static -o $@ $<
 
 $(B)/put: bench/put.c Makefile
 	@mkdir -p $(@D)
@@ -171,10 +192,12 @@ define install_unit
 
 endef
 
-install: all
+PROGRAM = swiftdrop$(if $(filter yes,$(STATIC)),.static)
+
+install: all $(PROGRAM)
 	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(man5dir) \
 		$(DESTDIR)$(man8dir) $(DESTDIR)$(docdir)
-	$(INSTALL) -m 755 swiftdrop $(DESTDIR)$(sbindir)/swiftdrop
+	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(sbindir)/swiftdrop
 	$(INSTALL) -m 644 doc/swiftdrop.8 $(DESTDIR)$(man8dir)/swiftdrop.8
 	$(INSTALL) -m 644 doc/swiftdrop.ini.5 $(DESTDIR)$(man5dir)/swiftdrop.ini.5
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(man1dir) \
@@ -216,7 +239,7 @@ dist:
 		> swiftdrop-$(VERSION).tar.gz
 
 clean:
-	rm -rf $(B) swiftdrop swiftdrop-$(VERSION).tar.gz
+	rm -rf $(B) swiftdrop swiftdrop.static swiftdrop-entry swiftdrop-$(VERSION).tar.gz
 
 # Code without blank lines and comments, headers included.
 lines:
@@ -234,4 +257,4 @@ include image/image.mk
 # The image is built without them.
 -include tests/tests.mk
 
-.PHONY: all fuzz bench demo install uninstall dist clean lines
+.PHONY: all help static instructions baseline fuzz bench demo install uninstall dist clean lines

@@ -31,15 +31,13 @@ check-deps:
 	tests/install build lint unit system lab keystone postfix systemd debian \
 		swiftq image
 
-# What check has no time for: valgrind, each allocation, the fuzzers, tests
-# marked as long.
+# What check has no time for: valgrind, each allocation, the fuzzers.
 check-long:
 	tests/install build unit system lab keystone postfix systemd debian \
 		swiftq image fuzz
 	$(MAKE) valgrind
 	$(MAKE) memory
 	$(MAKE) fuzz
-	$(MAKE) system TESTS=long
 
 # Everything that the parts of check run.
 programs: all $(B)/failmalloc.so unit-programs san-programs
@@ -63,9 +61,8 @@ san: san-programs
 	SWIFTDROP_BINARY=$(B)/san/swiftdrop $(PYTEST) \
 		--junitxml=$(REPORT)/san.xml -m 'not slow' $(SAN_TESTS)
 
-TESTS = not long
 system: all $(B)/failmalloc.so
-	$(SUDO) $(PYTEST) --junitxml=$(REPORT)/system.xml -m '$(TESTS)' \
+	$(SUDO) $(PYTEST) --junitxml=$(REPORT)/system.xml \
 		tests/system
 
 # The same with each allocation that can fail, not one in a hundred.
