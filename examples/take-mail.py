@@ -135,8 +135,11 @@ def main(argv):
     parser.add_argument('container')
     parser.add_argument('command', nargs='+')
     args = parser.parse_args(argv)
-    with open(args.lock, 'a') as lock, \
-            contextlib.closing(connect(os.environ)) as swift:
+    try:
+        connection = connect(os.environ)
+    except KeyError as error:
+        parser.error(f'{error} is not in the environment')
+    with open(args.lock, 'a') as lock, contextlib.closing(connection) as swift:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -69,3 +69,8 @@ def test_a_reader_that_died_has_lost_nothing(box, reader):
     name = box.put()
     reader.run("sh", "-c", "kill -9 $PPID", status=-9)
     assert box.names("cur") == [name]
+
+
+def test_a_login_that_is_missing(reader):
+    del reader.environ["ST_KEY"]
+    assert "'ST_KEY' is not in the env" in reader.run("true", status=2)
