@@ -210,8 +210,7 @@ next_word(char **text)
 static const struct reply *
 do_helo(struct smtp *s, char *argument)
 {
-	if (*argument == '\0' || strchr(argument, ' ') != NULL ||
-	    text_has_control(argument) ||
+	if (strchr(argument, ' ') != NULL || text_has_control(argument) ||
 	    !utf8_is_valid(argument, strlen(argument)))
 		return &reply_syntax;
 	transaction_reset(&s->transaction);
@@ -236,15 +235,6 @@ do_ehlo(struct smtp *s, char *argument)
 		buf_addf(&s->text, " %s", smtp_xforward_names[i]);
 	s->composed.text = buf_text(&s->text);
 	return r;
-}
-
-/* 5yz would make an LMTP client bounce what a mistake has sent here. */
-static const struct reply *
-do_lhlo(struct smtp *s, char *argument)
-{
-	(void)s;
-	(void)argument;
-	return &reply_lmtp;
 }
 
 static int
@@ -504,8 +494,7 @@ do_rcpt(struct smtp *s, char *argument)
 static const struct reply *
 do_data(struct smtp *s, char *argument)
 {
-	if (*argument != '\0')
-		return &reply_syntax;
+	(void)argument;
 	if (s->transaction.nrecipients > 0)
 		return &reply_data;
 	return s->transaction.nrefused > 0 ? &reply_no_recipients
@@ -515,35 +504,19 @@ do_data(struct smtp *s, char *argument)
 static const struct reply *
 do_rset(struct smtp *s, char *argument)
 {
-	if (*argument != '\0')
-		return &reply_syntax;
+	(void)argument;
 	transaction_reset(&s->transaction);
 	return &reply_ok;
 }
 
-static const struct reply *
-do_noop(struct smtp *s, char *argument)
-{
-	(void)s;
-	(void)argument;
-	return &reply_ok;
-}
-
-static const struct reply *
-do_vrfy(struct smtp *s, char *argument)
-{
-	(void)s;
-	return *argument == '\0' ? &reply_syntax : &reply_vrfy;
-}
-
-static const struct reply *
-do_quit(struct smtp *s, char *argument)
-{
-	(void)s;
-	return *argument == '\0' ? &reply_bye : &reply_syntax;
-}
-
 typedef const struct reply *command_fn(struct smtp *s, char *argument);
+
+/* Whether a command has an argument. */
+enum argument {
+	ANY,
+	NEEDED,
+	NONE
+};
 
 #define IN(state)      (1U << (state))
 #define IN_TRANSACTION (IN(SMTP_MAIL) | IN(SMTP_RCPT))
@@ -553,22 +526,25 @@ typedef const struct reply *command_fn(struct smtp *s, char *argument);
 /* Every verb we know and when it may come; RFC 5321 section 4.1.4. */
 static const struct command {
 	const char *verb;
-	command_fn *run;
-	unsigned int allowed; /* mask of IN(state) */
-	enum smtp_state next; /* after a 2yz or 3yz reply */
+	command_fn *run;           /* or NULL: the reply is always the same */
+	const struct reply *reply; /* that one */
+	enum argument argument;
+	unsigned int allowed;      /* mask of IN(state) */
+	enum smtp_state next;      /* after a 2yz or 3yz reply */
 } commands[] = {
-	{ "EHLO", do_ehlo, IN_SESSION, SMTP_READY },               /* 4.1.1.1 */
-	{ "HELO", do_helo, IN_SESSION, SMTP_READY },               /* 4.1.1.1 */
-	{ "LHLO", do_lhlo, IN_SESSION, SMTP_QUIT },                /* RFC 2033 */
-	{ "XFORWARD", do_xforward, IN(SMTP_READY), SMTP_READY },   /* XFORWARD_README */
-	{ "MAIL", do_mail, IN(SMTP_READY), SMTP_MAIL },            /* 4.1.1.2 */
-	{ "RCPT", do_rcpt, IN_TRANSACTION, SMTP_RCPT },            /* 4.1.1.3 */
-	{ "DATA", do_data, IN_TRANSACTION, SMTP_DATA },            /* 4.1.1.4 */
-	{ "RSET", do_rset, IN(SMTP_START), SMTP_START },           /* 4.1.1.5 */
-	{ "RSET", do_rset, IN_SESSION, SMTP_READY },
-	{ "VRFY", do_vrfy, IN_SESSION, SMTP_SAME },                /* 4.1.1.6 */
-	{ "NOOP", do_noop, IN_SESSION, SMTP_SAME },                /* 4.1.1.9 */
-	{ "QUIT", do_quit, IN_SESSION, SMTP_QUIT },                /* 4.1.1.10 */
+	{ "EHLO", do_ehlo, NULL, NEEDED, IN_SESSION, SMTP_READY },              /* 4.1.1.1 */
+	{ "HELO", do_helo, NULL, NEEDED, IN_SESSION, SMTP_READY },              /* 4.1.1.1 */
+	/* 5yz would make an LMTP client bounce what a mistake has sent here. */
+	{ "LHLO", NULL, &reply_lmtp, ANY, IN_SESSION, SMTP_QUIT },              /* RFC 2033 */
+	{ "XFORWARD", do_xforward, NULL, ANY, IN(SMTP_READY), SMTP_READY },     /* XFORWARD_README */
+	{ "MAIL", do_mail, NULL, ANY, IN(SMTP_READY), SMTP_MAIL },              /* 4.1.1.2 */
+	{ "RCPT", do_rcpt, NULL, ANY, IN_TRANSACTION, SMTP_RCPT },              /* 4.1.1.3 */
+	{ "DATA", do_data, NULL, NONE, IN_TRANSACTION, SMTP_DATA },             /* 4.1.1.4 */
+	{ "RSET", do_rset, NULL, NONE, IN(SMTP_START), SMTP_START },            /* 4.1.1.5 */
+	{ "RSET", do_rset, NULL, NONE, IN_SESSION, SMTP_READY },
+	{ "VRFY", NULL, &reply_vrfy, NEEDED, IN_SESSION, SMTP_SAME },           /* 4.1.1.6 */
+	{ "NOOP", NULL, &reply_ok, ANY, IN_SESSION, SMTP_SAME },                /* 4.1.1.9 */
+	{ "QUIT", NULL, &reply_bye, NONE, IN_SESSION, SMTP_QUIT },              /* 4.1.1.10 */
 };
 /* clang-format on */
 
@@ -588,6 +564,16 @@ find_command(const struct smtp *s, const char *line, size_t verb_len)
 			break;
 	}
 	return found;
+}
+
+/* Runs a command whose argument is there, or not, as it must be. */
+static const struct reply *
+run(struct smtp *s, const struct command *command, char *argument)
+{
+	if (command->argument == (*argument == '\0' ? NEEDED : NONE))
+		return &reply_syntax;
+	return command->run == NULL ? command->reply
+				    : command->run(s, argument);
 }
 
 /*
@@ -629,8 +615,9 @@ smtp_command(struct smtp *s, const char *line, size_t len)
 		r = &reply_sequence;
 	else
 		r = soften(s, command,
-		    command->run(s, verb + verb_len +
-					strspn(verb + verb_len, SMTP_BLANKS)));
+		    run(s, command,
+			verb + verb_len +
+			    strspn(verb + verb_len, SMTP_BLANKS)));
 	/* The only place, but for the end of data, where the state changes. */
 	if ((r->code < 400 || r == &reply_lmtp) && command->next != SMTP_SAME)
 		s->state = command->next;
