@@ -26,6 +26,7 @@
 enum {
 	FILE_MAX = 4 * 1024 * 1024,       /* octets of a configuration file */
 	VARIABLES_MAX = 16 * 1024 * 1024, /* octets, each with its name twice */
+	NOTES_MAX = 1024 * 1024 * 1024, /* octets; the text above bounds them */
 	SECRET_MAX = 64 * 1024, /* octets of a file that holds a secret */
 	PREFIX_MAX = 512,       /* leaves room in Swift's 1024 of a name */
 	CONTAINER_MAX = 256     /* Swift's max_container_name_length */
@@ -153,12 +154,9 @@ struct loader {
 	const char *path;         /* borrowed; NULL for no file */
 	char *const *environment; /* borrowed */
 	struct buf *faults;       /* borrowed */
-	const char **sections;    /* owned; in their order, [SMTP] too */
-	size_t nsections;
-	struct setting *settings; /* owned */
-	size_t nsettings;
+	struct buf sections;      /* const char *, in their order, [SMTP] too */
+	struct buf settings;      /* struct setting */
 	bool has_file;
-	bool has_variables;
 	bool readable_by_others;
 	bool has_secret; /* the file itself holds one */
 };
@@ -280,12 +278,13 @@ key_named(const char *section, const char *name)
 static struct setting *
 own_setting(const struct loader *l, const char *section, const struct key *key)
 {
+	struct setting *settings = (void *)l->settings.data;
 	size_t i;
 
-	for (i = 0; i < l->nsettings; i++)
-		if (l->settings[i].key == key &&
-		    strcmp(l->settings[i].section, section) == 0)
-			return &l->settings[i];
+	for (i = 0; i < l->settings.len / sizeof(*settings); i++)
+		if (settings[i].key == key &&
+		    strcmp(settings[i].section, section) == 0)
+			return &settings[i];
 	return NULL;
 }
 
@@ -316,21 +315,17 @@ fault_of(struct loader *l, const char *section, const char *name,
 	    reason);
 }
 
+/* Whether the section is new; notes it if so. */
 static bool
 add_section(struct loader *l, const char *name)
 {
-	const char **sections;
+	const char **sections = (void *)l->sections.data;
 	size_t i;
 
-	for (i = 0; i < l->nsections; i++)
-		if (strcmp(l->sections[i], name) == 0)
-			return true;
-	sections =
-	    reallocarray(l->sections, l->nsections + 1, sizeof(*sections));
-	if (sections == NULL)
-		return false;
-	l->sections = sections;
-	sections[l->nsections++] = name;
+	for (i = 0; i < l->sections.len / sizeof(*sections); i++)
+		if (strcmp(sections[i], name) == 0)
+			return false;
+	buf_add(&l->sections, &name, sizeof(name));
 	return true;
 }
 
@@ -398,7 +393,7 @@ is_twice(struct loader *l, const struct setting *old,
 static void
 put(struct loader *l, struct setting newer, const char *name)
 {
-	struct setting *settings, *old;
+	struct setting *old;
 
 	newer.key = find_key(newer.section, name, &newer.is_file);
 	if (newer.key->name == NULL) {
@@ -409,20 +404,11 @@ put(struct loader *l, struct setting newer, const char *name)
 	    newer.variable == NULL && *newer.value != '\0')
 		l->has_secret = true;
 	old = own_setting(l, newer.section, newer.key);
-	if (old != NULL) {
-		if (!is_twice(l, old, &newer, name) &&
-		    (old->variable == NULL || *newer.value != '\0'))
-			*old = newer;
-		return;
-	}
-	settings =
-	    reallocarray(l->settings, l->nsettings + 1, sizeof(*settings));
-	if (settings == NULL) {
-		no_memory(l);
-		return;
-	}
-	l->settings = settings;
-	settings[l->nsettings++] = newer;
+	if (old == NULL)
+		buf_add(&l->settings, &newer, sizeof(newer));
+	else if (!is_twice(l, old, &newer, name) &&
+		 (old->variable == NULL || *newer.value != '\0'))
+		*old = newer;
 }
 
 static void
@@ -430,14 +416,11 @@ take_section(void *context, const char *section, unsigned int line)
 {
 	struct setting where = { .line = line };
 	struct loader *l = context;
-	size_t n = l->nsections;
 
 	if (text_has_control(section))
 		fault(l, NULL, NULL, &where,
 		    "control character in a section's name");
 	else if (!add_section(l, section))
-		no_memory(l);
-	else if (l->nsections == n)
 		fault(l, section, NULL, &where, "duplicate section");
 }
 
@@ -566,7 +549,6 @@ take_variable(struct loader *l, char *variable, const char *whole_name)
 		*value++ = '\0';
 	where.section = variable + VARIABLE_LEN;
 	where.value = value;
-	l->has_variables = true;
 	name = split_name(variable);
 	if (name == NULL) {
 		fault(l, NULL, NULL, &where,
@@ -583,10 +565,8 @@ take_variable(struct loader *l, char *variable, const char *whole_name)
 	key = find_key(where.section, name, &where.is_file);
 	if ((key->flags & SECRET) == 0 || where.is_file)
 		where.value = ini_trim(value);
-	if (!add_section(l, where.section))
-		no_memory(l);
-	else
-		put(l, where, name);
+	(void)add_section(l, where.section);
+	put(l, where, name);
 }
 
 /* In the order of their names, so that nothing depends on environ(7)'s. */
@@ -1100,22 +1080,20 @@ finish_accounts(struct loader *l)
 {
 	struct config *c = l->config;
 	const struct setting *own;
-	const char *section;
-	size_t i;
+	const char **sections = (void *)l->sections.data;
+	size_t i, n = l->sections.len / sizeof(*sections);
 
-	c->accounts = calloc(l->nsections + 1, sizeof(c->accounts[0]));
+	c->accounts = calloc(n + 1, sizeof(c->accounts[0]));
 	if (c->accounts == NULL) {
 		no_memory(l);
 		return;
 	}
 	own = own_setting(l, "DEFAULT", key_named("DEFAULT", "recipients"));
-	for (i = 0; i < l->nsections; i++) {
-		section = l->sections[i];
-		if (keys_of(section) != smtp_keys &&
-		    (strcmp(section, "DEFAULT") != 0 ||
+	for (i = 0; i < n; i++)
+		if (keys_of(sections[i]) != smtp_keys &&
+		    (strcmp(sections[i], "DEFAULT") != 0 ||
 			(own != NULL && *own->value != '\0')))
-			finish_account(l, section);
-	}
+			finish_account(l, sections[i]);
 	if (c->naccounts == 0)
 		fault(l, NULL, NULL, NULL,
 		    "no account: no section has recipients");
@@ -1131,7 +1109,7 @@ load(struct loader *l)
 	if (!take_file(l))
 		return;
 	take_environment(l);
-	if (!l->has_file && !l->has_variables) {
+	if (!l->has_file && c->variables.len == 0) {
 		fault(l, NULL, NULL, NULL, strerror(ENOENT));
 		return;
 	}
@@ -1142,7 +1120,8 @@ load(struct loader *l)
 	c->routes.origin = c->smtp.origin;
 	c->routes.delimiters = c->smtp.recipient_delimiter;
 	finish_accounts(l);
-	if (c->warnings.error != 0)
+	if (c->warnings.error != 0 || l->sections.error != 0 ||
+	    l->settings.error != 0)
 		no_memory(l);
 }
 
@@ -1153,7 +1132,9 @@ config_load(struct config *c, const char *path, char *const *environment,
 	struct loader l = { .config = c,
 		.path = path,
 		.environment = environment,
-		.faults = faults };
+		.faults = faults,
+		.sections = { .max = NOTES_MAX },
+		.settings = { .max = NOTES_MAX } };
 	size_t before = faults->len;
 
 	*c = (struct config){
@@ -1162,18 +1143,9 @@ config_load(struct config *c, const char *path, char *const *environment,
 		.variables = { .max = VARIABLES_MAX },
 	};
 	load(&l);
-	free(l.sections);
-	free(l.settings);
+	buf_free(&l.sections);
+	buf_free(&l.settings);
 	return faults->len == before && faults->error == 0 ? 0 : -1;
-}
-
-static void
-wipe_text(char **text)
-{
-	if (*text != NULL)
-		explicit_bzero(*text, strlen(*text));
-	free(*text);
-	*text = NULL;
 }
 
 static bool
@@ -1185,9 +1157,14 @@ is_text(const struct key *key)
 static void
 free_keys(const struct key *key, void *target)
 {
-	for (; key->name != NULL; key++)
-		if (is_text(key))
-			wipe_text(&MEMBER(char *, target, key));
+	char *text;
+
+	for (; key->name != NULL; key++) {
+		text = is_text(key) ? MEMBER(char *, target, key) : NULL;
+		if (text != NULL)
+			explicit_bzero(text, strlen(text));
+		free(text);
+	}
 }
 
 void
