@@ -1042,11 +1042,16 @@ check_claims(struct loader *l)
 {
 	struct config *c = l->config;
 	const struct claim *claim;
+	size_t i;
 
 	route_sort(&c->routes);
-	for (claim = NULL; (claim = route_twice(&c->routes, claim)) != NULL;) {
+	for (i = 1; i < c->routes.n; i++) {
 		BUF(reason, 4096);
 
+		claim = &c->routes.claims[i];
+		if (claim->account == claim[-1].account ||
+		    strcmp(claim->key, claim[-1].key) != 0)
+			continue;
 		buf_addf(&reason, "\"%s\" is claimed by [%s] already",
 		    claim->key, c->accounts[claim[-1].account].name);
 		fault_of(l, c->accounts[claim->account].name, "recipients",
@@ -1061,17 +1066,14 @@ check_token_files(struct loader *l)
 	const struct account *a = l->config->accounts;
 	size_t i, k;
 
-	for (i = 1; i < l->config->naccounts; i++) {
+	for (i = 1; i < l->config->naccounts; i++)
 		for (k = 0; k < i; k++)
 			if (a[i].token_file != NULL &&
 			    same(a[i].token_file, a[k].token_file) &&
 			    !config_same_login(&a[i], &a[k]))
-				break;
-		if (k < i)
-			fault_of(l, a[i].name, "token_file",
-			    "is the file of another login; give it one of "
-			    "its own");
-	}
+				fault_of(l, a[i].name, "token_file",
+				    "is the file of another login; give it one "
+				    "of its own");
 }
 
 /* Every section is an account, [DEFAULT] only when it has recipients. */

@@ -131,19 +131,6 @@ route_sort(struct routes *r)
 		qsort(r->claims, r->n, sizeof(r->claims[0]), compare);
 }
 
-const struct claim *
-route_twice(const struct routes *r, const struct claim *last)
-{
-	size_t i;
-
-	i = last == NULL ? 1 : (size_t)(last - r->claims) + 1;
-	for (; i < r->n; i++)
-		if (r->claims[i].account != r->claims[i - 1].account &&
-		    strcmp(r->claims[i].key, r->claims[i - 1].key) == 0)
-			return &r->claims[i];
-	return NULL;
-}
-
 int
 route_find(const struct routes *r, const struct address *a)
 {

@@ -40,13 +40,6 @@ bool route_add(struct routes *r, int account, const char *list,
 void route_sort(struct routes *r);
 
 /*
- * The next claim after last (NULL for the first) that two accounts make, or
- * NULL; the other account's is the one before it.
- */
-const struct claim *route_twice(const struct routes *r,
-    const struct claim *last);
-
-/*
  * The account that claims a recipient, ROUTE_NONE or ROUTE_FAULT.  The most
  * specific claim wins: the address, the address without its extension, its
  * "@domain", "*".
