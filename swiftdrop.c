@@ -234,6 +234,7 @@ passed_socket(void)
 	const char *pid;
 	void *library;
 	char *end;
+	int n;
 
 	pid = getenv("LISTEN_PID");
 	if (pid == NULL || strtol(pid, &end, 10) != (long)getpid() ||
@@ -244,15 +245,12 @@ passed_socket(void)
 		listen_fds.address = dlsym(library, "sd_listen_fds");
 	if (listen_fds.address == NULL)
 		return -2;
-	switch (listen_fds.call(0)) {
-	case 0:
+	n = listen_fds.call(0);
+	if (n == 0)
 		return -1;
-	case 1:
-		return is_connection(SD_LISTEN_FDS_START) ? SD_LISTEN_FDS_START
-							  : -2;
-	default:
-		return -2;
-	}
+	return n == 1 && is_connection(SD_LISTEN_FDS_START)
+		   ? SD_LISTEN_FDS_START
+		   : -2;
 }
 
 /*
@@ -272,29 +270,19 @@ clear_environment(void)
 	(void)clearenv();
 }
 
-/* What config.c has to say, a line each. */
+/* What config.c has to say, a line each; on stderr for a subcommand. */
 static void
-log_lines(enum log_level level, const struct buf *lines)
+say_lines(enum log_level level, const struct buf *lines, bool on_stderr)
 {
 	const char *line;
-	size_t len;
+	int len;
 
 	for (line = buf_text(lines); *line != '\0'; line += len + 1) {
-		len = strcspn(line, "\n");
-		log_text(LOG_CONFIG, level, "%.*s", (int)len, line);
-	}
-}
-
-/* The same on stderr, for a subcommand. */
-static void
-log_faults(const struct buf *lines)
-{
-	const char *line;
-	size_t len;
-
-	for (line = buf_text(lines); *line != '\0'; line += len + 1) {
-		len = strcspn(line, "\n");
-		log_fault("%.*s", (int)len, line);
+		len = (int)strcspn(line, "\n");
+		if (on_stderr)
+			log_fault("%.*s", len, line);
+		else
+			log_text(LOG_CONFIG, level, "%.*s", len, line);
 	}
 }
 
@@ -327,14 +315,14 @@ serve(const struct options *o, bool stderr_is_free)
 		return EX_CONFIG;
 	}
 	if (config_load(&config, o->config_file, environ, &faults) == -1) {
-		log_lines(LOG_LEVEL_ERROR, &faults);
+		say_lines(LOG_LEVEL_ERROR, &faults, false);
 		session_refuse(out);
 		config_free(&config);
 		return EX_CONFIG;
 	}
 	log_open(config.smtp.log, stderr_is_free);
 	clear_environment();
-	log_lines(LOG_LEVEL_WARNING, &config.warnings);
+	say_lines(LOG_LEVEL_WARNING, &config.warnings, false);
 	session_run(&config, in, out);
 	log_close();
 	config_free(&config);
@@ -354,12 +342,12 @@ run_command(const struct options *o, bool stderr_is_free)
 	if (*log_prefix(STDERR_FILENO, LOG_LEVEL_ERROR) != '\0')
 		log_open("journal", stderr_is_free);
 	if (config_load(&config, o->config_file, environ, &faults) == -1) {
-		log_faults(&faults);
+		say_lines(LOG_LEVEL_ERROR, &faults, true);
 		config_free(&config);
 		return EX_CONFIG;
 	}
 	clear_environment();
-	log_lines(LOG_LEVEL_WARNING, &config.warnings);
+	say_lines(LOG_LEVEL_WARNING, &config.warnings, false);
 	if (strcmp(o->command, "check") == 0) {
 		status =
 		    check_run(&config, o->octets, o->addresses, o->naddresses);
