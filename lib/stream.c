@@ -128,11 +128,8 @@ stream_connect(const char *endpoint, int64_t deadline_ms)
 		    (struct timeval){ left_ms / 1000, left_ms % 1000 * 1000 };
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait,
 		    sizeof(wait));
-		if (connect(fd, &at[i].any,
-			at[i].any.sa_family == AF_UNIX ? sizeof(at[i].un)
-			: at[i].any.sa_family == AF_INET
-			    ? sizeof(at[i].in)
-			    : sizeof(at[i].in6)) == 0)
+		/* The longest form; the others' families know their own. */
+		if (connect(fd, &at[i].any, sizeof(at[i].un)) == 0)
 			return fd;
 		left_ms = errno;
 		(void)close(fd);
@@ -292,9 +289,7 @@ fill(struct stream *s, int64_t deadline_ms)
 			s->end = (size_t)n;
 			return STREAM_OK;
 		}
-		if (n == 0)
-			return STREAM_END;
-		if (errno != EINTR && errno != EAGAIN)
+		if (n == 0 || (errno != EINTR && errno != EAGAIN))
 			return STREAM_END;
 	}
 }
@@ -357,16 +352,13 @@ enum stream_status
 stream_peek(struct stream *s, const char **data, size_t *len,
     int64_t deadline_ms)
 {
-	enum stream_status status;
+	enum stream_status status = STREAM_OK;
 
-	if (s->start == s->end) {
+	if (s->start == s->end)
 		status = fill(s, deadline_ms);
-		if (status != STREAM_OK)
-			return status;
-	}
 	*data = s->data + s->start;
 	*len = s->end - s->start;
-	return STREAM_OK;
+	return status;
 }
 
 void
