@@ -370,22 +370,19 @@ static bool
 is_twice(struct loader *l, const struct setting *old,
     const struct setting *newer, const char *name)
 {
-	const char *reason;
+	bool is_form = old->is_file != newer->is_file;
 
-	if (old->variable == NULL && newer->variable != NULL)
+	/* A variable beats the file; an empty one is no second form. */
+	if (newer->variable != NULL &&
+	    (old->variable == NULL ||
+		(is_form && (*old->value == '\0' || *newer->value == '\0'))))
 		return false;
-	/* An empty variable is no second form. */
-	if (newer->variable != NULL && old->is_file != newer->is_file &&
-	    (*old->value == '\0' || *newer->value == '\0'))
-		return false;
-	if (newer->variable != NULL)
-		reason = "is given twice in the environment; keep one of them";
-	else if (old->is_file != newer->is_file)
-		reason = "stands beside its other form, with and without "
-			 "_file; keep one of them";
-	else
-		reason = "duplicate key";
-	fault(l, newer->section, name, newer, reason);
+	fault(l, newer->section, name, newer,
+	    newer->variable != NULL
+		? "is given twice in the environment; keep one of them"
+	    : is_form ? "stands beside its other form, with and without "
+			"_file; keep one of them"
+		      : "duplicate key");
 	return true;
 }
 
