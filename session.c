@@ -181,12 +181,10 @@ receive(struct session *s)
 		    smtp_data_decode(&data, text, len, message_add, &d.message);
 		stream_take(&s->client, len);
 	}
-	if (status != STREAM_OK) {
-		deliver_close(&d);
-		return status;
-	}
-	r = deliver_commit(&d, data.bare_lf);
+	r = status == STREAM_OK ? deliver_commit(&d, data.bare_lf) : NULL;
 	deliver_close(&d);
+	if (r == NULL)
+		return status;
 	/*
 	 * With 2yz responsibility passes to us, and it has passed on already:
 	 * every object is confirmed (RFC 5321 section 6.1).

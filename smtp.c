@@ -597,7 +597,7 @@ smtp_command(struct smtp *s, const char *line, size_t len)
 	const struct command *command;
 	const struct reply *r;
 	size_t verb_len;
-	char *copy, *verb;
+	char *argument, *copy, *verb;
 
 	if (memchr(line, '\0', len) != NULL)
 		return smtp_refuse(s, &reply_unknown);
@@ -608,16 +608,15 @@ smtp_command(struct smtp *s, const char *line, size_t len)
 		return &reply_write_error;
 	verb = copy + strspn(copy, SMTP_BLANKS);
 	verb_len = strcspn(verb, SMTP_BLANKS);
+	argument = verb + verb_len;
+	argument += strspn(argument, SMTP_BLANKS);
 	command = find_command(s, verb, verb_len);
 	if (command == NULL)
 		r = &reply_unknown;
 	else if ((command->allowed & IN(s->state)) == 0)
 		r = &reply_sequence;
 	else
-		r = soften(s, command,
-		    run(s, command,
-			verb + verb_len +
-			    strspn(verb + verb_len, SMTP_BLANKS)));
+		r = soften(s, command, run(s, command, argument));
 	/* The only place, but for the end of data, where the state changes. */
 	if ((r->code < 400 || r == &reply_lmtp) && command->next != SMTP_SAME)
 		s->state = command->next;
