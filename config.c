@@ -139,14 +139,14 @@ static const struct key account_keys[] = {
 #define VALUE(type, target, key)                                               \
 	(*(type const *)(const void *)((const char *)(target) + (key)->offset))
 
-/* A key as somebody wrote it; text is borrowed. */
+/* A key as somebody wrote it, or a section's name; text is borrowed. */
 struct setting {
 	const char *section;
-	const struct key *key;
-	const char *value;    /* "" where the key stood alone */
-	const char *variable; /* of the environment, or NULL */
-	unsigned int line;    /* of the file */
-	bool is_file;         /* written as X_file: the value is a path */
+	const struct key *key; /* NULL for the section itself */
+	const char *value;     /* "" where the key stood alone */
+	const char *variable;  /* of the environment, or NULL */
+	unsigned int line;     /* of the file */
+	bool is_file;          /* written as X_file: the value is a path */
 };
 
 struct loader {
@@ -154,8 +154,7 @@ struct loader {
 	const char *path;         /* borrowed; NULL for no file */
 	char *const *environment; /* borrowed */
 	struct buf *faults;       /* borrowed */
-	struct buf sections;      /* const char *, in their order, [SMTP] too */
-	struct buf settings;      /* struct setting */
+	struct buf settings;      /* struct setting, in their order */
 	bool has_file;
 	bool readable_by_others;
 	bool has_secret; /* the file itself holds one */
@@ -274,7 +273,7 @@ key_named(const char *section, const char *name)
 	return key;
 }
 
-/* Where a section itself sets a key, or NULL. */
+/* Where a section itself sets a key, or NULL; with none, where it begins. */
 static struct setting *
 own_setting(const struct loader *l, const char *section, const struct key *key)
 {
@@ -319,13 +318,11 @@ fault_of(struct loader *l, const char *section, const char *name,
 static bool
 add_section(struct loader *l, const char *name)
 {
-	const char **sections = (void *)l->sections.data;
-	size_t i;
+	struct setting section = { .section = name };
 
-	for (i = 0; i < l->sections.len / sizeof(*sections); i++)
-		if (strcmp(sections[i], name) == 0)
-			return false;
-	buf_add(&l->sections, &name, sizeof(name));
+	if (own_setting(l, name, NULL) != NULL)
+		return false;
+	buf_add(&l->settings, &section, sizeof(section));
 	return true;
 }
 
@@ -1078,9 +1075,8 @@ static void
 finish_accounts(struct loader *l)
 {
 	struct config *c = l->config;
-	const struct setting *own;
-	const char **sections = (void *)l->sections.data;
-	size_t i, n = l->sections.len / sizeof(*sections);
+	const struct setting *own, *settings = (void *)l->settings.data;
+	size_t i, n = l->settings.len / sizeof(*settings);
 
 	c->accounts = calloc(n + 1, sizeof(c->accounts[0]));
 	if (c->accounts == NULL) {
@@ -1089,10 +1085,11 @@ finish_accounts(struct loader *l)
 	}
 	own = own_setting(l, "DEFAULT", key_named("DEFAULT", "recipients"));
 	for (i = 0; i < n; i++)
-		if (keys_of(sections[i]) != smtp_keys &&
-		    (strcmp(sections[i], "DEFAULT") != 0 ||
+		if (settings[i].key == NULL &&
+		    keys_of(settings[i].section) != smtp_keys &&
+		    (strcmp(settings[i].section, "DEFAULT") != 0 ||
 			(own != NULL && *own->value != '\0')))
-			finish_account(l, sections[i]);
+			finish_account(l, settings[i].section);
 	if (c->naccounts == 0)
 		fault(l, NULL, NULL, NULL,
 		    "no account: no section has recipients");
@@ -1119,8 +1116,7 @@ load(struct loader *l)
 	c->routes.origin = c->smtp.origin;
 	c->routes.delimiters = c->smtp.recipient_delimiter;
 	finish_accounts(l);
-	if (c->warnings.error != 0 || l->sections.error != 0 ||
-	    l->settings.error != 0)
+	if (c->warnings.error != 0 || l->settings.error != 0)
 		no_memory(l);
 }
 
@@ -1132,7 +1128,6 @@ config_load(struct config *c, const char *path, char *const *environment,
 		.path = path,
 		.environment = environment,
 		.faults = faults,
-		.sections = { .max = NOTES_MAX },
 		.settings = { .max = NOTES_MAX } };
 	size_t before = faults->len;
 
@@ -1142,7 +1137,6 @@ config_load(struct config *c, const char *path, char *const *environment,
 		.variables = { .max = VARIABLES_MAX },
 	};
 	load(&l);
-	buf_free(&l.sections);
 	buf_free(&l.settings);
 	return faults->len == before && faults->error == 0 ? 0 : -1;
 }
