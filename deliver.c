@@ -332,6 +332,30 @@ store_all(struct delivery *d)
 	return NULL;
 }
 
+static void
+add_object(struct log_line *l, const struct swift_put *p)
+{
+	log_add(l, "object", "%s/%s%s", p->account->container,
+	    p->account->prefix, buf_text(&p->name));
+}
+
+/* The answer to the dot was lost: all stays, and the client comes again. */
+static const struct reply *
+stay_in_doubt(struct delivery *d, const char *reason)
+{
+	struct log_line l;
+	size_t i;
+
+	begin_line(d, &l, LOG_IN_DOUBT, LOG_LEVEL_WARNING, NULL);
+	log_add(&l, "relay", "%s", d->config->smtp.reinject);
+	for (i = 0; i < d->nplaces; i++)
+		log_add(&l, "account", "%s", d->places[i].put.account->name);
+	for (i = 0; i < d->nplaces; i++)
+		add_object(&l, &d->places[i].put);
+	deliver_log_end(&l, &reply_write_error, reason);
+	return &reply_write_error;
+}
+
 /* Replies to a failure of the re-injection server; NULL when there is none. */
 static const struct reply *
 refuse_inject(struct delivery *d, enum inject_outcome outcome)
@@ -342,7 +366,7 @@ refuse_inject(struct delivery *d, enum inject_outcome outcome)
 	if (outcome == INJECT_OK)
 		return NULL;
 	if (outcome == INJECT_IN_DOUBT)
-		return refuse(d, LOG_IN_DOUBT, &reply_write_error, reason);
+		return stay_in_doubt(d, reason);
 	r = outcome == INJECT_FAILED
 		? &reply_write_error
 		: smtp_compose(d->smtp, d->inject->code, NULL, "%s",
@@ -383,8 +407,7 @@ accept_all(struct delivery *d)
 	for (p = d->places; p < d->places + d->nplaces; p++) {
 		begin_line(d, &l, LOG_STORED, LOG_LEVEL_INFO, &p->envelope);
 		log_add(&l, "account", "%s", p->put.account->name);
-		log_add(&l, "object", "%s/%s%s", p->put.account->container,
-		    p->put.account->prefix, buf_text(&p->put.name));
+		add_object(&l, &p->put);
 		log_add(&l, "trans", "%s", buf_text(&p->put.trans));
 		log_add(&l, "tries", "%u", p->put.tries);
 		log_add(&l, "delays", "%.3f/%.3f/%.3f",

@@ -5,6 +5,7 @@
  * handler returns its reply.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -301,7 +302,7 @@ do_xforward(struct smtp *s, char *argument)
 		    (*x = strdup(value)) == NULL)
 			return &reply_write_error;
 	}
-	s->transaction.xforward_used = true;
+	s->transaction.xforward_used = s->in_front = true;
 	return &reply_ok;
 }
 
@@ -418,16 +419,14 @@ do_mail(struct smtp *s, char *argument)
 	t->reverse_path = NULL;
 	free_texts(t->parameters, PARAMETERS);
 	memset(t->parameters, 0, sizeof(t->parameters));
-	r = take_path(&argument, "FROM:", t->xforward_used, &t->reverse_path,
-	    &a);
+	r = take_path(&argument, "FROM:", s->in_front, &t->reverse_path, &a);
 	if (r == NULL)
 		r = take_parameters(t->parameters, true, argument);
 	if (r != NULL)
 		return r;
 	if (strlen(t->reverse_path) > SMTP_PATH_MAX)
 		return &reply_syntax;
-	if (a.utf8 && t->parameters[PARAMETER_SMTPUTF8] == NULL &&
-	    !t->xforward_used)
+	if (a.utf8 && t->parameters[PARAMETER_SMTPUTF8] == NULL && !s->in_front)
 		return &reply_utf8_address;
 	size = t->parameters[PARAMETER_SIZE];
 	/* What is out of range becomes the largest number. */
@@ -454,7 +453,7 @@ check_recipient(struct smtp *s, struct recipient *recipient, char *argument)
 	if (r != NULL)
 		return r;
 	if (recipient->address.utf8 &&
-	    t->parameters[PARAMETER_SMTPUTF8] == NULL && !t->xforward_used)
+	    t->parameters[PARAMETER_SMTPUTF8] == NULL && !s->in_front)
 		return &reply_utf8_address;
 	if (t->nrecipients >= (size_t)s->config->recipient_limit)
 		return &reply_too_many_recipients;
@@ -583,7 +582,7 @@ run(struct smtp *s, const struct command *command, char *argument)
 static const struct reply *
 soften(struct smtp *s, const struct command *command, const struct reply *r)
 {
-	if (!s->transaction.xforward_used || r->code < 500 ||
+	if (!s->in_front || r->code < 500 ||
 	    (IN(command->next) & IN_TRANSACTION) == 0 || r == &reply_too_big ||
 	    r == &reply_unknown_550 || r == &s->composed)
 		return r;
@@ -642,10 +641,12 @@ smtp_reply_status(const struct reply *r, char code[16])
 	if (r->status != NULL)
 		return r->status;
 	len = strspn(r->text, "0123456789.");
-	if (len < 5 || len >= 16 || r->text[1] != '.')
-		len = 0;
-	memcpy(code, r->text, len);
-	code[len] = '\0';
+	/* None, or of another class than the reply's: that class counts. */
+	if (len < 5 || len >= 16 || r->text[1] != '.' ||
+	    r->text[0] - '0' != r->code / 100)
+		(void)snprintf(code, 16, "%d.0.0", r->code / 100);
+	else
+		(void)snprintf(code, 16, "%.*s", (int)len, r->text);
 	return code;
 }
 

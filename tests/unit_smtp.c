@@ -614,12 +614,13 @@ status_codes_are_found_in_the_text(void **state)
 		{ "of three digits", { 550, NULL, "5.123.999 no" },
 		    "5.123.999" },
 		{ "alone", { 550, NULL, "5.7.1" }, "5.7.1" },
-		{ "none", { 550, NULL, "no such user" }, "" },
-		{ "a number", { 550, NULL, "12345 no" }, "" },
-		{ "an address", { 550, NULL, "192.0.2.1 no" }, "" },
-		{ "too short", { 550, NULL, "5.7 no" }, "" },
-		{ "too long", { 550, NULL, "5.1111111111111.1 no" }, "" },
-		{ "nothing", { 550, NULL, "" }, "" },
+		{ "of another class", { 450, NULL, "2.3.4 no" }, "4.0.0" },
+		{ "none", { 550, NULL, "no such user" }, "5.0.0" },
+		{ "a number", { 550, NULL, "12345 no" }, "5.0.0" },
+		{ "an address", { 550, NULL, "192.0.2.1 no" }, "5.0.0" },
+		{ "too short", { 550, NULL, "5.7 no" }, "5.0.0" },
+		{ "too long", { 550, NULL, "5.1111111111111.1 no" }, "5.0.0" },
+		{ "nothing", { 550, NULL, "" }, "5.0.0" },
 	};
 	char code[16];
 	size_t i;

@@ -548,9 +548,13 @@ def test_dot_in_doubt(kind, bench, pair):
     relay.replies["DOT"] = IN_DOUBT[kind]
     session = opened(bench, store, relay)
     assert str(session.deliver(MESSAGE, recipients=BOTH)) == DEFERRED
-    assert store.only[1] == MESSAGE
+    name, content = store.only
+    assert content == MESSAGE
     assert store.of("DELETE") == []
-    assert len(session.log.lines("in-doubt")) == 1
+    line = session.log.one("in-doubt")
+    assert line["object"].endswith("/" + name)
+    assert line["account"] == "archive"
+    assert line["relay"] == relay.place
     session.quit()
 
 
@@ -981,4 +985,28 @@ def test_one_spool_file_serves_all(bench, pair, tmp_path):
     session.greet()
     assert session.deliver(content, recipients=BOTH).code == 250
     assert store.only[1] == relay.mail.message == content
+    session.quit()
+
+
+@pytest.mark.parametrize("reply, dsn", (
+    ("552 no code", "5.0.0"), ("450 2.3.4 of another class", "4.0.0"),
+    ("550 5.7.1 as it is", "5.7.1"), ("421 no", "4.0.0")))
+def test_dsn_is_of_the_class_of_the_reply(reply, dsn, bench, pair):
+    store, relay, _ = pair
+    relay.replies["RCPT"] = reply
+    session = opened(bench, store, relay)
+    session.cmd("MAIL FROM:<a@example.org>")
+    assert session.cmd("RCPT TO:<other@example.net>").code >= 400
+    session.quit()
+    verb = "rejected" if dsn[0] == "5" else "deferred"
+    assert session.log.one(verb)["dsn"] == dsn
+
+
+@pytest.mark.parametrize("start", ("552 5.2.2 ", "552 "))
+def test_reply_passed_on_has_512_octets_at_most(start, bench, pair):
+    store, relay, _ = pair
+    relay.replies["RCPT"] = start + "x" * 700
+    session = opened(bench, store, relay)
+    session.cmd("MAIL FROM:<a@example.org>")
+    assert len(session.cmd("RCPT TO:<other@example.net>").raw) == 512
     session.quit()

@@ -366,6 +366,7 @@ TAKEN = XFORWARD + MAIL[1:]
     XFORWARD + ("MAIL FROM:<a\x01b@example.org>",),
     XFORWARD + ("MAIL FROM:<a@b> COLOUR=blue",),
     XFORWARD + ("MAIL FROM:<a@b> SIZE=x",),
+    TAKEN + ("RSET", "MAIL FROM:<a@b> COLOUR=blue"),
     XFORWARD + (b"MAIL FROM:<\xff@b>",),
     TAKEN + ("RCPT TO:<[a]@example.com>",),
     TAKEN + ("RCPT TO:<>",),
