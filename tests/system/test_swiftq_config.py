@@ -156,8 +156,11 @@ def plain(key, value):
         return configparser.ConfigParser.BOOLEAN_STATES[value.lower()]
     if value.isdigit():
         return int(value)
-    # Of a URL's user part swiftdrop shows nothing; lines become one.
-    return re.sub("(?<=://)[^/]*@", "***@", value).replace("\n", " ")
+    if key == "recipients":     # on as many lines as one likes
+        return [entry.strip() for entry in re.split("[,\n]", value)
+                if entry.strip()]
+    # Of a URL's user part swiftdrop shows nothing.
+    return re.sub("(?<=://)[^/]*@", "***@", value)
 
 
 def filters_accounts(path, environ):
