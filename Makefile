@@ -119,7 +119,8 @@ $(B)/static/%.o: %.c Makefile $(CURL_A)
 demo:
 	@tests/install build lab postfix demo $(if $(filter 3,$(AUTH)),keystone)
 	@$(MAKE) -s swiftdrop
-	@demo/demo $(if $(AUTH),--auth $(AUTH)) $(if $(ONCE),--once)
+	@demo/demo $(if $(AUTH),--auth $(AUTH)) $(if $(ONCE),--once) \
+		$(if $(SWIFT_PORT),--swift-port $(SWIFT_PORT))
 
 # ---- measurements ---------------------------------------------------------
 

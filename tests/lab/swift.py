@@ -40,6 +40,7 @@ class Swift:
     scheme      what tempauth's storage URLs begin with, for one that
                 disagrees with the way in; default: as the client came
     ratelimit   how many PUTs a second a container takes before 498
+    port        where it listens; default: a free one
 
     Users of tempauth, account:user, password:
       test:tester    testing   administrator of its account
@@ -51,11 +52,11 @@ class Swift:
     key = "testing"
 
     def __init__(self, folder, keystone=False, authority=None, scheme=None,
-                 ratelimit=None):
+                 ratelimit=None, port=None):
         self.folder = folder
         self.log = f"{folder}/swift.log"
         self.authority = authority
-        self.port = process.free_port()
+        self.port = port or process.free_port()
         self._inner = process.free_port() if authority else self.port
         self._backends = [process.free_port() for _ in range(3)]
         self._process = None

@@ -67,9 +67,11 @@ def sent_by_compose(_, tree):
     It sends the list itself as well, which the server needs.
     """
     patterns = (tree / ".dockerignore").read_text().splitlines()
-    return {path for path in docker.utils.build.exclude_paths(
+    found = docker.utils.build.exclude_paths(
         tree, [line for line in patterns if not line.startswith("#")],
-        dockerfile="image/Containerfile") if (tree / path).is_file()} - {".dockerignore"}
+        dockerfile="image/Containerfile")
+    return {path for path in found if (tree / path).is_file()} \
+        - {".dockerignore"}
 
 
 @pytest.mark.parametrize("sent, file", [
@@ -103,36 +105,53 @@ def place(podman, lab_folder):
             swift.stop()
 
 
-def test_run_container_and_send_mail(podman, place, tmp_path):
+FORWARDER = """
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+listen swift
+    bind :{port}
+    server swift 127.0.0.1:{swift}
+"""
+
+
+def test_run_container_publishes_its_port(podman, place, tmp_path):
+    """On a network of its own, with a Swift that is not the host's loopback.
+
+    The README's first look has the other way, the host's network.
+    """
     box = place.container()
+    port = process.free_port()
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.write_text(FORWARDER.format(port=port, swift=place.port))
+    forwarder = process.start(["haproxy", "-db", "-f", configuration],
+                              tmp_path / "haproxy.log")
     log = tmp_path / "log"
-    volume = f"swiftdrop-test-{os.getpid()}"
-    text = (EXAMPLES / "run-container.sh").read_text()
-    script = tmp_path / "run-container.sh"
-    # Names that are this test's, so that no other container is in the way.
-    script.write_text(text.replace("swiftdrop-example", volume)
-                      .replace("swiftdrop-spool", volume))
+    name = f"swiftdrop-test-{os.getpid()}"
+    gateway = podman.run("network", "inspect", "podman", "--format",
+                         "{{(index .Subnets 0).Gateway}}").stdout.strip()
     running = process.start(
-        ["bash", str(script)], log,
-        env={**podman.environment, "AUTHURL": place.authurl,
-             "IMAGE": image.IMAGE, "CONTAINER": box.name, "NETWORK": "host"})
+        [EXAMPLES / "run-container.sh"], log,
+        env={**podman.environment, "IMAGE": image.IMAGE, "NAME": name,
+             "AUTHURL": f"http://{gateway}:{port}/auth/v1.0",
+             "CONTAINER": box.name})
     try:
-        process.wait_until(lambda: process.connects(25), running,
-                           "the example", log)
-        done = subprocess.run(
-            [EXAMPLES / "send-mail.sh", "127.0.0.1:25", "a@example.org"],
-            text=True, capture_output=True, timeout=60)
-        assert done.returncode == 0, done.stdout + log.read_text()
-        assert "S: 250 2.0.0 Ok: stored as " in done.stdout
+        process.wait_until(lambda: "port 25 is open" in log.read_text(),
+                           running, "the example", log)
+        sent = [subprocess.run(
+            [EXAMPLES / "send-mail.sh", "127.0.0.1:2525", recipient],
+            text=True, capture_output=True, timeout=60) for recipient in
+            ("invoices@example.org", "somebody@example.org")]
+        assert [done.returncode for done in sent] == [0, 1], log.read_text()
+        assert "S: 250 2.0.0 Ok: stored as " in sent[0].stdout
         assert b"Subject: a mail from send-mail.sh" in box.only()[2]
-        refused = subprocess.run(
-            [EXAMPLES / "send-mail.sh", "127.0.0.1:25", "x@example.org"],
-            text=True, capture_output=True, timeout=60)
-        assert refused.returncode == 1
     finally:
-        podman.run("rm", "--force", "--time=0", "--ignore", volume)
+        podman.run("rm", "--force", "--time=0", "--ignore", name)
         process.stop(running)
-        podman.run("volume", "rm", "--force", volume)
+        process.stop(forwarder)
+        podman.run("volume", "rm", "--force", f"{name}-spool")
 
 
 def test_environment_of_the_readme_works(podman, place, tmp_path, lab_folder):
