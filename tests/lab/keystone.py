@@ -18,6 +18,7 @@ class Keystone:
 
     After start(): url (with /v3), user, password, user_id, project,
     project_id, application_credential_id, application_credential_secret.
+    http_port speaks HTTP even where the URL is HTTPS.
     """
 
     user = "mailer"
@@ -28,22 +29,22 @@ class Keystone:
         self.folder = folder
         self.log = f"{folder}/keystone.log"
         self.port = process.free_port()
-        self._inner = process.free_port() if authority else self.port
+        self.http_port = process.free_port() if authority else self.port
         self._swift_url = swift_url
         self._token_life = token_life
         self._process = None
         os.makedirs(folder, exist_ok=True)
         self.url = (f"{'https' if authority else 'http'}://127.0.0.1:"
                     f"{self.port}/v3")
-        self.tls = authority and Tls(f"{folder}/tls", authority, self._inner,
-                                     port=self.port)
+        self.tls = authority and Tls(f"{folder}/tls", authority,
+                                     self.http_port, port=self.port)
 
     @property
     def running(self):
         return self._process is not None
 
     def start(self):
-        sock = process.listen(self._inner)
+        sock = process.listen(self.http_port)
         try:
             self._process = process.start(
                 ["/usr/bin/python3", SERVER, self.folder, str(sock.fileno()),
@@ -85,7 +86,8 @@ class Keystone:
     def _healthy(self):
         try:
             with urllib.request.urlopen(
-                    f"http://127.0.0.1:{self._inner}/v3", timeout=60) as answer:
+                    f"http://127.0.0.1:{self.http_port}/v3",
+                    timeout=60) as answer:
                 return answer.status == 200
         except (OSError, urllib.error.URLError):
             return False

@@ -31,9 +31,9 @@ short_path, places = fixtures.short_path, journal.places
 # end. A file's tests run in one worker, one after the other. test_systemd.py
 # comes when the image is built and the longest single test is over: its test
 # that is marked alone makes the others wait.
-LONG = ("test_image.py", "test_swiftq_workers.py", "test_inject.py",
-        "test_postfix_mail.py", "test_debian.py", "test_store.py",
-        "test_systemd.py", "test_swiftq.py")
+LONG = ("test_image.py", "test_swiftq_workers.py", "test_readme_host.py",
+        "test_inject.py", "test_postfix_mail.py", "test_readme.py",
+        "test_debian.py", "test_store.py", "test_systemd.py", "test_swiftq.py")
 
 
 def pytest_configure(config):
