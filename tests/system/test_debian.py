@@ -28,9 +28,10 @@ def test_two_builds_are_the_same(package, lab_folder):
 
 def test_lintian_finds_nothing(package):
     changes = package.removesuffix(".deb") + ".changes"
-    # Its exit code does not tell of tags below "error".
-    output = _run("lintian", "--allow-root", "--pedantic",
-                  "--display-info", changes)
+    # Its exit code does not tell of tags below "error". In a program it takes
+    # machine code for words as well ("IiF").
+    output = _run("lintian", "--allow-root", "--pedantic", "--display-info",
+                  "--suppress-tags", "spelling-error-in-binary", changes)
     assert output == "", output
 
 
