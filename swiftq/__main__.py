@@ -12,6 +12,9 @@ from .report import Report
 
 
 def main(argv: list[str]) -> int:
+    # Whatever the locale: programs read what we write.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding='utf-8', errors='backslashreplace')
     args = parse_arguments(argv)
     report = Report(args.json)
     try:

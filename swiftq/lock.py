@@ -66,7 +66,8 @@ class Flock:
         self.directory = directory
 
     def lock(self, key: str) -> Optional[FlockLease]:
-        digest = hashlib.sha256(os.fsencode(key)).hexdigest()
+        digest = hashlib.sha256(
+            key.encode('utf-8', 'surrogateescape')).hexdigest()
         path = os.path.join(self.directory, digest[:32] + '.lock')
         while True:
             try:

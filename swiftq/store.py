@@ -162,7 +162,10 @@ class Store:
             if not page:
                 return
             now = email.utils.parsedate_to_datetime(headers['date'])
-            yield now.timestamp(), [e for e in page if 'name' in e]
+            # A marker of a pseudo-directory ("cur/sub") is no message.
+            yield now.timestamp(), [
+                e for e in page if 'name' in e and
+                e.get('content_type') != 'application/directory']
             marker = page[-1].get('name') or page[-1]['subdir']
             limit = min(limit * 4, LISTING_LIMIT)
 

@@ -148,7 +148,7 @@ class Worker:
             process = subprocess.Popen(
                 self.args.command, stdin=taken.body,
                 stdout=sys.stderr if self.report.json else None,
-                env={**self.environ, **self.variables(taken)},
+                env=self.environment(taken),
                 # A group of its own: Ctrl-C is for us to act on.
                 start_new_session=True,
                 # The command shares the lock.  When we are killed and it is
@@ -181,6 +181,13 @@ class Worker:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+    def environment(self, taken: Taken) -> dict[bytes, bytes]:
+        """As octets: what a mail says is UTF-8 whatever the locale is."""
+        return {**{os.fsencode(name): os.fsencode(value)
+                   for name, value in self.environ.items()},
+                **{name.encode(): value.encode('utf-8', 'surrogateescape')
+                   for name, value in self.variables(taken).items()}}
 
     def variables(self, taken: Taken) -> dict[str, str]:
         """The envelope for the command's environment.  Not SWIFTDROP_*,

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.parse
 
 import pytest
 
@@ -408,3 +409,31 @@ def test_list_into_a_closed_pipe(box):
              if name != "PYTHONUNBUFFERED"})
     assert shell.returncode == 0
     assert b"Traceback" not in shell.stderr
+
+
+JAPANESE = "\u9001\u4fe1\u8005@example.jp"
+
+
+def test_a_locale_that_knows_no_japanese(box, tmp_path):
+    """In the environment of the command and in the output all is UTF-8."""
+    name = box.put(Envelope_From=urllib.parse.quote(JAPANESE))
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0",
+           "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(TREE)}
+    argv = ["/usr/bin/python3", "-m", "swiftq", *box.argv(
+        "run", "--once", "--", "sh", "-c",
+        f'printf %s "$SWIFTQ_ENVELOPE_FROM" > {tmp_path}/from')]
+    subprocess.run(argv, env=env, check=True, timeout=60)
+    assert (tmp_path / "from").read_text("utf-8") == JAPANESE
+    shown = subprocess.run(
+        ["/usr/bin/python3", "-m", "swiftq", *box.argv("show", name)],
+        env=env, check=True, timeout=60, stderr=subprocess.PIPE).stderr
+    assert JAPANESE in shown.decode("utf-8")
+
+
+def test_a_marker_of_a_directory_is_no_message(box):
+    box.connection.put_object(box.name, "cur/sub", b"",
+                              content_type="application/directory")
+    name = box.put()
+    box.swiftq("run", "--once", "--", "true")
+    assert box.names("cur") == ["sub"]
+    assert box.names("done") == [name]
