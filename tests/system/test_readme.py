@@ -118,7 +118,8 @@ def test_every_decision_is_carried_out():
 def at_a_prompt(environment):
     """Returns the variables: nothing of the make that runs the tests."""
     return {name: value for name, value in os.environ.items()
-            if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")} | environment
+            if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+            and not name.startswith("SWIFTDROP_")} | environment
 
 
 def shell(text, folder=TREE, **environment):
@@ -261,7 +262,8 @@ def test_rights_and_a_reader(story, swift, tmp_path, swiftdrop_binary):
                     "QUIT\n").replace("\n", "\r\n")
         done = subprocess.run(
             [swiftdrop_binary, "-c", write("swiftdrop.ini", account)],
-            input=dialogue, text=True, capture_output=True, timeout=60)
+            input=dialogue, text=True, capture_output=True, timeout=60,
+            env=at_a_prompt({}))
         assert " Ok: stored as " in done.stdout, done.stdout + done.stderr
 
     owner = {"ST_AUTH": swift.authurl, "ST_USER": swift.user,

@@ -10,6 +10,7 @@ import subprocess
 import requests
 import swiftclient.shell
 
+from helpers import program
 from swiftq_box import Box, run, wait_for
 
 EX_NOPERM = 77
@@ -29,6 +30,7 @@ def filtered(binary, ini, to="a@swift.test"):
                 + to.encode() + b">\r\nDATA\r\n"
                 + CONTENT.replace(b"\r\n.", b"\r\n..") + b".\r\nQUIT\r\n")
     done = subprocess.run([binary, "-c", ini], input=dialogue,
+                          env=program.environment(),
                           capture_output=True, timeout=60)
     return done.stdout.decode().splitlines()[-2]
 
@@ -105,6 +107,7 @@ def test_what_swiftdrop_writes_swiftq_reads(box, ini, swiftdrop_binary):
         ["MAIL FROM:<>\r\n", *(f"RCPT TO:<{a}>\r\n" for a in many),
          "DATA\r\nSubject: x\r\n\r\ntext\r\n.\r\n"] * 2) + "QUIT\r\n"
     subprocess.run([swiftdrop_binary, "-c", config], input=dialogue.encode(),
+                   env=program.environment(),
                    capture_output=True, timeout=60, check=True)
     assert len(box.names("cur")) == 2
     envelope, = box.events("take", "--output", "/dev/null")
