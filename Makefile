@@ -122,6 +122,11 @@ demo:
 	@demo/demo $(if $(AUTH),--auth $(AUTH)) $(if $(ONCE),--once) \
 		$(if $(SWIFT_PORT),--swift-port $(SWIFT_PORT))
 
+# The recording that README shows.
+record: swiftdrop
+	tests/install lab postfix demo
+	demo/record doc/demo.svg demo/demo --once
+
 # ---- measurements ---------------------------------------------------------
 
 bench: all
@@ -258,4 +263,4 @@ include image/image.mk
 # The image is built without them.
 -include tests/tests.mk
 
-.PHONY: all help static instructions baseline fuzz bench demo install uninstall dist clean lines
+.PHONY: all help static instructions baseline fuzz bench demo record install uninstall dist clean lines

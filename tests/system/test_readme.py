@@ -30,7 +30,6 @@ DECISIONS = {
         ("make build/unit_smtp", "test_one_test_of_each_kind"),
     ],
     "README.md": [
-        ("sender ", PICTURE),
         ("apt-get install -y make git", "test_two_commands"),
         ("make demo ONCE=1", "test_two_commands"),
         ("apt-get install -y gcc make", "test_host_by_the_readme"),
