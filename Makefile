@@ -134,6 +134,11 @@ bench: all
 	$(MAKE) $(B)/put $(B)/greet
 	bench/run $(B)
 
+# Floods against the shipped Postfix; into README.
+floods: swiftdrop
+	tests/install lab postfix demo
+	bench/floods README.md
+
 # Instructions of a session, against bench/baseline.json; baseline accepts
 # what they are now.
 instructions baseline: all static $(B)/store
@@ -263,4 +268,4 @@ include image/image.mk
 # The image is built without them.
 -include tests/tests.mk
 
-.PHONY: all help static instructions baseline fuzz bench demo record install uninstall dist clean lines
+.PHONY: all help static instructions baseline fuzz bench floods demo record install uninstall dist clean lines

@@ -58,9 +58,6 @@ static const struct {
 	{ "smtp_tls_mandatory_protocols", ">=TLSv1.2" },
 	{ "smtp_tls_CApath", "/etc/ssl/certs" },
 	{ "smtp_tls_loglevel", "1" },
-	/* One client, an attacker perhaps, must not take all servers. */
-	{ "smtpd_client_connection_count_limit", "20" },
-	{ "smtpd_client_connection_rate_limit", "300" },
 	{ "smtpd_client_event_limit_exceptions", "127.0.0.1, [::1]" },
 };
 

@@ -151,7 +151,8 @@ lint-format: $(STAMP)/format
 lint-headers: $(HEADERS:%=$(STAMP)/%.alone)
 lint-man: $(STAMP)/man
 lint-python:
-	@$(PYTHON) -m pyflakes swiftq examples demo/demo demo/record tests
+	@$(PYTHON) -m pyflakes swiftq examples demo/demo demo/record \
+		bench/floods tests
 
 $(STAMP)/%.gcc: % $(LINT_RULES)
 	@mkdir -p $(@D)
