@@ -23,6 +23,7 @@
 
 #include "check.h"
 #include "config.h"
+#include "http.h"
 #include "log.h"
 #include "session.h"
 
@@ -68,8 +69,7 @@ static const char usage_text[] =
     "\n"
     "See swiftdrop(8) and swiftdrop.ini(5).\n";
 
-static const char version_text[] =
-    "swiftdrop " VERSION "\n"
+static const char license_text[] =
     "Copyright (C) 2026 the swiftdrop authors\n"
     "License GPLv3+: GNU GPL version 3 or later "
     "<https://gnu.org/licenses/gpl.html>.\n"
@@ -138,6 +138,18 @@ usage_error(const char *what, const char *argument)
 	return EX_USAGE;
 }
 
+/* The exit status. */
+static int
+print_version(void)
+{
+	BUF(libraries, 1024);
+
+	http_libraries(&libraries);
+	(void)printf("swiftdrop " VERSION "\n%s\n%s", buf_text(&libraries),
+	    license_text);
+	return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
 /* What stands behind the options; returns as parse_options(). */
 static int
 parse_command(int n, char **words, struct options *o)
@@ -188,10 +200,10 @@ parse_options(int argc, char **argv, struct options *o)
 				    value);
 			break;
 		case 'h':
-		case 'v':
-			(void)fputs(c == 'h' ? usage_text : version_text,
-			    stdout);
+			(void)fputs(usage_text, stdout);
 			return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+		case 'v':
+			return print_version();
 		default: /* getopt_long(3) has said what is wrong. */
 			return EX_USAGE;
 		}

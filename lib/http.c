@@ -462,6 +462,21 @@ http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 	return fault;
 }
 
+void
+http_libraries(struct buf *text)
+{
+	const curl_version_info_data *info;
+
+	info = curl_version_info(CURLVERSION_NOW);
+	buf_addf(text, "libcurl/%s %s, linked ", info->version,
+	    info->ssl_version);
+#ifdef STATIC_LIBRARIES
+	buf_adds(text, "from archives");
+#else
+	buf_adds(text, "shared");
+#endif
+}
+
 const char *
 http_answer(const struct http *h, const char *name)
 {

@@ -76,6 +76,9 @@ void http_header(struct http_request *r, const char *format, ...)
 enum http_fault http_perform(struct http *h, struct http_request *r,
     int64_t deadline_ms);
 
+/* Appends which libcurl and OpenSSL these are, and how they are linked. */
+void http_libraries(struct buf *text);
+
 /* A header of the newest answer, "" for none; borrowed until the next. */
 const char *http_answer(const struct http *h, const char *name);
 

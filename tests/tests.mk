@@ -40,7 +40,7 @@ check-long:
 	$(MAKE) fuzz
 
 # Everything that the parts of check run.
-programs: all $(B)/failmalloc.so unit-programs san-programs
+programs: all static $(B)/failmalloc.so unit-programs san-programs
 unit-programs: $(UNITS:%=$(B)/%)
 san-programs: $(UNITS:%=$(B)/san/%) $(B)/san/swiftdrop
 
@@ -61,7 +61,7 @@ san: san-programs
 	SWIFTDROP_BINARY=$(B)/san/swiftdrop $(PYTEST) \
 		--junitxml=$(REPORT)/san.xml -m 'not slow' $(SAN_TESTS)
 
-system: all $(B)/failmalloc.so
+system: all static $(B)/failmalloc.so
 	$(SUDO) $(PYTEST) --junitxml=$(REPORT)/system.xml \
 		tests/system
 
@@ -114,6 +114,7 @@ COVERAGE = $(B)/coverage
 coverage:
 	tests/install build unit system lab keystone postfix systemd debian \
 		swiftq image coverage
+	$(MAKE) all static
 	$(MAKE) coverage-run B=$(COVERAGE) HARDEN= CFLAGS='-O0 -g --coverage' \
 		LDFLAGS='-Wl,--wrap=_exit $(COVERAGE)/tests/coverage.o'
 

@@ -13,6 +13,8 @@ import subprocess
 
 import pytest
 
+from helpers import program
+
 BUNDLES = ("ca-certificates.crt", "cert.pem", "ca-bundle.crt")
 AUTHORITIES = 40
 MAIL = b"Subject: cost\r\n\r\nhello\r\n"
@@ -67,6 +69,19 @@ def capath(tmp_path, authority):
 
 def box(container, **more):
     return {"recipients": "*", **container.options(), **more}
+
+
+def test_static_program_says_what_is_in_it():
+    """test_session.py has the other one."""
+    static = program.TOP / "swiftdrop.static"
+    shown = subprocess.run([static, "--version"], check=True,
+                           stdout=subprocess.PIPE, text=True).stdout
+    assert re.fullmatch(r"libcurl/\d[\d.]+ OpenSSL/3\.[\w.]+, "
+                        "linked from archives", shown.splitlines()[1])
+    needed = subprocess.run(["objdump", "-p", static], check=True,
+                            stdout=subprocess.PIPE, text=True).stdout
+    assert "libc.so" in needed
+    assert not re.search("libcurl|libssl|libcrypto|libjansson", needed)
 
 
 def test_a_session_without_mail_data_starts_no_library(bench, container):

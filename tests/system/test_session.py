@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import re
 import select
 import signal
 import socket
@@ -85,8 +86,10 @@ def test_default_configuration_file(bench, store, tmp_path):
 def test_version():
     done = program.run("--version")
     assert done.returncode == 0 and done.stderr == ""
-    first = done.stdout.splitlines()[0].split()
-    assert first[0] == "swiftdrop" and first[-1][0].isdigit()
+    first, second, *_ = done.stdout.splitlines()
+    assert re.fullmatch(r"swiftdrop \d[\d.]+", first)
+    assert re.fullmatch(r"libcurl/\d[\d.]+ OpenSSL/3\.[\w.]+, linked shared",
+                        second)
 
 
 def test_help():
