@@ -141,8 +141,9 @@ floods: swiftdrop
 
 # Instructions of a session, against bench/baseline.json; baseline accepts
 # what they are now.
-instructions baseline: all static $(B)/store
-	tests/install bench lab
+instructions baseline:
+	tests/install build lab static unit
+	$(MAKE) all static $(B)/store
 	bench/instructions $(if $(filter baseline,$@),--accept)
 
 $(B)/store: bench/store.c Makefile

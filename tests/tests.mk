@@ -28,8 +28,8 @@ check: check-deps
 		status=$$?; tests/summary $(REPORT); exit $$status
 
 check-deps:
-	tests/install build lint unit system lab keystone postfix systemd debian \
-		swiftq image
+	tests/install build static lint unit system lab keystone postfix systemd \
+		debian swiftq image
 
 # What check has no time for: valgrind, each allocation, the fuzzers.
 check-long:
@@ -40,7 +40,7 @@ check-long:
 	$(MAKE) fuzz
 
 # Everything that the parts of check run.
-programs: all static $(B)/failmalloc.so unit-programs san-programs
+programs: all static $(B)/store $(B)/failmalloc.so unit-programs san-programs
 unit-programs: $(UNITS:%=$(B)/%)
 san-programs: $(UNITS:%=$(B)/san/%) $(B)/san/swiftdrop
 
@@ -61,7 +61,7 @@ san: san-programs
 	SWIFTDROP_BINARY=$(B)/san/swiftdrop $(PYTEST) \
 		--junitxml=$(REPORT)/san.xml -m 'not slow' $(SAN_TESTS)
 
-system: all static $(B)/failmalloc.so
+system: all static $(B)/store $(B)/failmalloc.so
 	$(SUDO) $(PYTEST) --junitxml=$(REPORT)/system.xml \
 		tests/system
 
@@ -112,9 +112,9 @@ $(B)/san/unit_entry: tests/unit_entry.c $(ENTRY_PARTS:%=$(B)/san/%.o) \
 COVERAGE = $(B)/coverage
 
 coverage:
-	tests/install build unit system lab keystone postfix systemd debian \
-		swiftq image coverage
-	$(MAKE) all static
+	tests/install build static unit system lab keystone postfix systemd \
+		debian swiftq image coverage
+	$(MAKE) all static $(B)/store
 	$(MAKE) coverage-run B=$(COVERAGE) HARDEN= CFLAGS='-O0 -g --coverage' \
 		LDFLAGS='-Wl,--wrap=_exit $(COVERAGE)/tests/coverage.o'
 

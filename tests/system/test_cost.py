@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a session must not cost: memory that grows with the message, a
-library's start that it does not need, the whole bundle of authorities.
+"""What a session must not cost: more instructions than it did, memory that
+grows with the message, a library's start that it does not need, the whole
+bundle of authorities.
 
-Nothing here is timed: strace(1) tells the order of what is done, /proc the
-peak of memory. bench/run measures the times.
+Nothing here is timed: callgrind counts, strace(1) tells the order of what is
+done, /proc the peak of memory. bench/run measures the times.
 """
 
+import json
 import os
 import re
 import shutil
@@ -175,3 +177,36 @@ def test_a_recipient_costs_as_much_among_many_as_among_few(bench, store):
     none, few, many = (instructions(bench, store, count)
                        for count in (1, 1000, 20000))
     assert (many - none) / 20000 < 1.5 * (few - none) / 1000
+
+
+COUNT = program.TOP / "bench/instructions"
+
+
+@pytest.fixture(scope="module")
+def counted():
+    """What bench/instructions says of all scenes."""
+    return subprocess.run([COUNT], stdout=subprocess.PIPE, text=True)
+
+
+def test_no_session_costs_3_percent_more_than_it_did(counted):
+    """Each scene, by both programs; `make baseline` accepts what is meant."""
+    assert counted.returncode == 0, counted.stdout
+    assert counted.stdout.count("50 MiB") == 2, counted.stdout
+
+
+def test_a_rise_of_4_percent_is_found(counted, tmp_path):
+    """A baseline that is less than what was counted, by 2 percent or by 4."""
+    scenes = ["4 KiB", "4 KiB, HTTPS"]
+    baseline = json.loads((COUNT.parent / "baseline.json").read_text())
+    for name, scene, number in re.findall(
+            r"^(\S+) +(.*?) +([\d,]{6,}) \(", counted.stdout, re.M):
+        number = int(number.replace(",", ""))
+        baseline[name][scene] = number / (
+            1.04 if name == "swiftdrop.static" else 1.02)
+    planted = tmp_path / "planted.json"
+    planted.write_text(json.dumps(baseline))
+    done = subprocess.run([COUNT, planted, *scenes], stdout=subprocess.PIPE,
+                          text=True)
+    assert done.returncode == 1
+    assert re.findall(r"^(\S+) .*RISES$", done.stdout, re.M) == \
+        ["swiftdrop.static"] * 2, done.stdout
