@@ -31,12 +31,13 @@ check-deps:
 	tests/install build static lint unit system lab keystone postfix systemd \
 		debian swiftq image
 
-# What check has no time for: valgrind, each allocation, the fuzzers.
+# What check has no time for: valgrind, each allocation, long tests, the fuzzers.
 check-long:
 	tests/install build unit system lab keystone postfix systemd debian \
 		swiftq image fuzz
 	$(MAKE) valgrind
 	$(MAKE) memory
+	$(MAKE) long
 	$(MAKE) fuzz
 
 # Everything that the parts of check run.
@@ -64,6 +65,10 @@ san: san-programs
 system: all static $(B)/store $(B)/failmalloc.so
 	$(SUDO) $(PYTEST) --junitxml=$(REPORT)/system.xml \
 		tests/system
+
+# Those that are left out there.
+long: all
+	$(SUDO) $(PYTEST) -m long --junitxml=$(REPORT)/long.xml tests/system
 
 # The same with each allocation that can fail, not one in a hundred.
 memory: all $(B)/failmalloc.so
@@ -204,6 +209,6 @@ $(STAMP)/man: $(LINT_MAN)
 	@touch $@
 
 .PHONY: check check-deps check-long programs unit-programs san-programs unit \
-	valgrind memory san system coverage coverage-run lint lint-gcc lint-clang \
-	lint-analyzer lint-cppcheck lint-tidy lint-format lint-headers lint-man \
-	lint-python
+	valgrind memory long san system coverage coverage-run lint lint-gcc \
+	lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
+	lint-headers lint-man lint-python

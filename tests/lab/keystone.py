@@ -3,6 +3,7 @@
 
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 
@@ -18,20 +19,23 @@ class Keystone:
 
     After start(): url (with /v3), user, password, user_id, project,
     project_id, application_credential_id, application_credential_secret.
-    http_port speaks HTTP even where the URL is HTTPS.
+    http_port speaks HTTP even where the URL is HTTPS. Tokens live for
+    token_life seconds; rounds are bcrypt's, of which Keystone's default is 12.
     """
 
     user = "mailer"
     password = "mailer-password"
     project = "mail"
 
-    def __init__(self, folder, swift_url, authority=None, token_life=3600):
+    def __init__(self, folder, swift_url, authority=None, token_life=3600,
+                 rounds=4):
         self.folder = folder
         self.log = f"{folder}/keystone.log"
         self.port = process.free_port()
         self.http_port = process.free_port() if authority else self.port
         self._swift_url = swift_url
         self._token_life = token_life
+        self._rounds = rounds
         self._process = None
         os.makedirs(folder, exist_ok=True)
         self.url = (f"{'https' if authority else 'http'}://127.0.0.1:"
@@ -51,7 +55,8 @@ class Keystone:
                  "--url", self.url, "--swift", self._swift_url,
                  "--user", self.user, "--password", self.password,
                  "--project", self.project,
-                 "--token-life", str(self._token_life)],
+                 "--token-life", str(self._token_life),
+                 "--rounds", str(self._rounds)],
                 self.log, pass_fds=[sock.fileno()])
         finally:
             sock.close()
@@ -82,6 +87,28 @@ class Keystone:
                     self.application_credential_id,
                 "os_options_application_credential_secret":
                     self.application_credential_secret}
+
+    def revoke(self, token):
+        """Ends a token before its time."""
+        self._request("DELETE", "/auth/tokens", token,
+                      {"X-Subject-Token": token})
+
+    def change_password(self, token, password):
+        """Gives the user another one, which ends all tokens, this one too."""
+        self._request("POST", f"/users/{self.user_id}/password", token, {},
+                      {"user": {"password": password,
+                                "original_password": self.password}})
+        self.password = password
+        # So does it those that are issued within the same second.
+        time.sleep(1)
+
+    def _request(self, method, path, token, headers, body=None):
+        urllib.request.urlopen(urllib.request.Request(
+            self.url + path, method=method,
+            data=body and json.dumps(body).encode(),
+            headers={"X-Auth-Token": token,
+                     "Content-Type": "application/json", **headers}),
+            timeout=60).close()
 
     def _healthy(self):
         try:

@@ -41,6 +41,7 @@ class Swift:
                 disagrees with the way in; default: as the client came
     ratelimit   how many PUTs a second a container takes before 498
     port        where it listens; default: a free one
+    of_keystone what else that Keystone is given
 
     Users of tempauth, account:user, password:
       test:tester    testing   administrator of its account
@@ -52,7 +53,7 @@ class Swift:
     key = "testing"
 
     def __init__(self, folder, keystone=False, authority=None, scheme=None,
-                 ratelimit=None, port=None):
+                 ratelimit=None, port=None, **of_keystone):
         self.folder = folder
         self.log = f"{folder}/swift.log"
         self.authority = authority
@@ -64,8 +65,8 @@ class Swift:
         self.url = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"
         self.tls = authority and Tls(f"{folder}/tls", authority, self._inner,
                                      port=self.port)
-        self.keystone = Keystone(f"{folder}/keystone", self.url, authority) \
-            if keystone else None
+        self.keystone = Keystone(f"{folder}/keystone", self.url, authority,
+                                 **of_keystone) if keystone else None
         self._ratelimit = ratelimit
         self._scheme = scheme or ("https" if authority else "default")
         self._make_devices()

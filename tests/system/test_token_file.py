@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import lab
 import standin
 from helpers import program
 from standin import answer
@@ -29,9 +30,14 @@ def logged_in(bench, account, *names):
     return path
 
 
-def stored(bench, path):
+def real_account(container, token_file):
+    return {"recipients": "*", **container.options(),
+            "token_file": token_file}
+
+
+def stored(bench, path, **more):
     """Stores a message in a session of its own; its log."""
-    session = bench.session(path)
+    session = bench.session(path, **more)
     session.greet()
     reply = session.deliver(MESSAGE)
     session.quit()
@@ -47,18 +53,21 @@ def test_mails_need_one_login(bench, store, token_file):
     assert len(store.objects) == 10
 
 
-@pytest.mark.parametrize("kind", ("container", "keystone_container"))
-def test_token_of_a_real_server(kind, bench, request, token_file):
+@pytest.mark.parametrize("kind, mails", (
+    ("container", 20), ("keystone_container", 200),
+    pytest.param("keystone_container", 1000, marks=pytest.mark.long)))
+def test_one_login_at_a_real_server(kind, mails, bench, request, token_file):
     container = request.getfixturevalue(kind)
-    path = logged_in(bench, {"recipients": "*", **container.options(),
-                             "token_file": token_file})
+    path = logged_in(bench, real_account(container, token_file))
     left = json.loads(token_file.read_text())["ends"] - time.time()
     assert 60 < left < 100000
     # Whoever would log in now has the wrong password.
     text = path.read_text()
     path.write_text(text.replace("\nkey = ", "\nkey = no"))
-    assert stored(bench, path).lines("account") == []
-    assert container.only()[2] == MESSAGE
+    for _ in range(mails):
+        assert stored(bench, path).lines("account") == []
+    assert len(container.names()) == mails
+    assert container.objects()[-1][2] == MESSAGE
 
 
 def test_file_holds_no_secret_and_is_for_its_owner(bench, store, token_file):
@@ -225,3 +234,112 @@ def test_end_that_nobody_tells(bench, token_file):
         logged_in(bench, store.account(token_file=token_file))
         left = json.loads(token_file.read_text())["ends"] - time.time()
         assert 3500 < left <= 3600
+
+
+# What happens to a token at a real Keystone. Swift must not have seen it yet:
+# it asks Keystone once in five minutes.
+
+def token_in(path):
+    return json.loads(path.read_text())["token"]
+
+
+def given_a_day(path):
+    """The file as it is when nobody has refreshed it for a day."""
+    spoil(lambda text: text.update(ends=int(time.time()) - 86400))(path)
+
+
+def test_revoked_token(bench, keystone_container, token_file):
+    path = logged_in(bench, real_account(keystone_container, token_file))
+    keystone_container.swift.keystone.revoke(token_in(token_file))
+    log = stored(bench, path)
+    assert "401" in log.one("account")["reason"]
+    assert keystone_container.only()[2] == MESSAGE
+
+
+def test_changed_password(bench, keystone_container, token_file):
+    """The token ends with the old one; the new one is in the configuration."""
+    keystone = keystone_container.swift.keystone
+    old = keystone.password
+    logged_in(bench, real_account(keystone_container, token_file))
+    keystone.change_password(token_in(token_file), "another-password")
+    try:
+        path = bench.config(archive=real_account(keystone_container,
+                                                 token_file))
+        log = stored(bench, path)
+        assert "401" in log.one("account")["reason"]
+        assert keystone_container.only()[2] == MESSAGE
+        assert program.run("-c", path, "login").returncode == 0
+        assert stored(bench, path).lines("account") == []
+    finally:
+        assert program.run("-c", path, "login").returncode == 0
+        keystone.change_password(token_in(token_file), old)
+
+
+def test_nobody_logs_in_for_a_day(bench, keystone_container, token_file):
+    path = logged_in(bench, real_account(keystone_container, token_file))
+    keystone_container.swift.keystone.revoke(token_in(token_file))
+    given_a_day(token_file)
+    for _ in range(5):
+        warning = stored(bench, path).one("account")
+        assert warning["reason"] == '"holds a token that has ended"'
+    assert len(keystone_container.names()) == 5
+    # And then somebody does.
+    assert program.run("-c", path, "login").returncode == 0
+    assert stored(bench, path).lines("account") == []
+
+
+SHORT_S = 3
+
+
+@pytest.fixture(scope="module")
+def forgetful_swift(lab_folder):
+    """A Swift whose Keystone gives tokens for SHORT_S."""
+    server = lab.Swift(f"{lab_folder}/forgetful", keystone=True,
+                       token_life=SHORT_S)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+# Seconds that our clock is ahead, the warning about a token that has ended,
+# and about one that has not.
+CLOCKS = {
+    "right": (0, "has ended", None),
+    "an hour ahead": (3600, "has ended", "has ended"),
+    "an hour behind": (-3600, "was refused (401)", None),
+}
+
+
+def by_clock(off_s):
+    """The prefix of a program whose clock is so many seconds off."""
+    return ("env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1",
+            f"FAKETIME={off_s:+d}", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+
+
+def warned(log):
+    """The reason in the only warning, or None where there is none."""
+    return log.one("account")["reason"] if log.lines("account") else None
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("ended", (True, False))
+def test_token_and_clock(ended, clock, bench, request, token_file):
+    if ended:
+        container = request.getfixturevalue("forgetful_swift").container()
+    else:
+        container = request.getfixturevalue("keystone_container")
+    off_s, of_ended, of_good = CLOCKS[clock]
+    path = logged_in(bench, real_account(container, token_file))
+    ends = json.loads(token_file.read_text())["ends"]
+    if ended:
+        time.sleep(max(0, ends + 1 - time.time()))
+    reason = warned(stored(bench, path, prefix=by_clock(off_s)))
+    expected = of_ended if ended else of_good
+    assert (reason is None) == (expected is None)
+    assert expected is None or expected in reason
+    name, _, content = container.only()
+    assert content == MESSAGE
+    told = int(name.removeprefix("cur/").partition(".")[0])
+    assert abs(told - off_s - time.time()) < 60

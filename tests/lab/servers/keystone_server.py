@@ -23,8 +23,8 @@ import uuid
 import warnings
 import wsgiref.simple_server
 
-# Four bcrypt rounds instead of twelve make a login 14 ms, not a quarter of a
-# second.
+# Four bcrypt rounds instead of the default, twelve, make a login 14 ms, not a
+# quarter of a second.
 CONFIGURATION = """\
 [DEFAULT]
 log_file = {folder}/keystone.log
@@ -46,7 +46,7 @@ enabled = true
 backend = dogpile.cache.memory
 [identity]
 password_hash_algorithm = bcrypt
-password_hash_rounds = 4
+password_hash_rounds = {rounds}
 [oslo_policy]
 policy_file = {folder}/policy.yaml
 """
@@ -57,7 +57,8 @@ def configure(arguments, base):
     path = os.path.join(folder, "keystone.conf")
     with open(path, "w") as file:
         file.write(CONFIGURATION.format(
-            folder=folder, base=base, token_life=arguments.token_life))
+            folder=folder, base=base, token_life=arguments.token_life,
+            rounds=arguments.rounds))
     for repository in ("fernet", "credential"):
         os.makedirs(os.path.join(folder, repository), 0o700, exist_ok=True)
         for number in ("0", "1"):
@@ -199,6 +200,7 @@ def main():
     parser.add_argument("--password", required=True)
     parser.add_argument("--project", required=True)
     parser.add_argument("--token-life", type=int, default=3600)
+    parser.add_argument("--rounds", type=int, default=4, help="of bcrypt")
     arguments = parser.parse_args()
     base = arguments.url.removesuffix("/v3")
     new = not os.path.exists(os.path.join(arguments.folder, "keystone.db"))
