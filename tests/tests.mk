@@ -29,15 +29,16 @@ check: check-deps
 
 check-deps:
 	tests/install build static lint unit system lab keystone postfix systemd \
-		debian swiftq image
+		debian swiftq image model
 
 # What check has no time for: valgrind, each allocation, long tests, the fuzzers.
 check-long:
 	tests/install build unit system lab keystone postfix systemd debian \
-		swiftq image fuzz
+		swiftq image model fuzz
 	$(MAKE) valgrind
 	$(MAKE) memory
 	$(MAKE) long
+	$(MAKE) model
 	$(MAKE) fuzz
 
 # Everything that the parts of check run.
@@ -74,6 +75,11 @@ long: all
 memory: all $(B)/failmalloc.so
 	SWIFTDROP_STRIDE=1 $(PYTEST) --junitxml=$(REPORT)/memory.xml \
 		tests/system/test_memory.py
+
+# The model of the commitment with as many tries as there are by default.
+model:
+	tests/install build system model
+	SWIFTDROP_TRIES=3 $(PYTHON) -m pytest -q -s tests/system/test_model.py
 
 $(B)/failmalloc.so: tests/failmalloc.c
 	@mkdir -p $(@D)
@@ -118,7 +124,7 @@ COVERAGE = $(B)/coverage
 
 coverage:
 	tests/install build static unit system lab keystone postfix systemd \
-		debian swiftq image coverage
+		debian swiftq image model coverage
 	$(MAKE) all static $(B)/store
 	$(MAKE) coverage-run B=$(COVERAGE) HARDEN= CFLAGS='-O0 -g --coverage' \
 		LDFLAGS='-Wl,--wrap=_exit $(COVERAGE)/tests/coverage.o'
@@ -209,6 +215,6 @@ $(STAMP)/man: $(LINT_MAN)
 	@touch $@
 
 .PHONY: check check-deps check-long programs unit-programs san-programs unit \
-	valgrind memory long san system coverage coverage-run lint lint-gcc \
+	valgrind memory long model san system coverage coverage-run lint lint-gcc \
 	lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
 	lint-headers lint-man lint-python

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A model of the commitment of one message: what deliver.c and swift.c do
+ * behind the end of data, in a world where each answer may be another one or
+ * be lost and the program may die at each step.  spin(1) goes through all of
+ * it: tests/system/test_model.py, which also holds the calls of the functions
+ * here against those of the same names in C.
+ *
+ * The message goes to none, one or two accounts, to the server behind, or to
+ * both.  What must hold, whatever happens:
+ *
+ *   stored     what was answered 2yz is in each account, whole, and the server
+ *              behind has taken it
+ *   forwarded  what was refused is not forwarded, but where the answer to the
+ *              dot was lost (swiftdrop(8), DELIVERY), which the log says
+ *   named      an object that stays and was not answered 2yz is named in the
+ *              log, unless the program died
+ *
+ * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412 and NO_WITHDRAW each
+ * put a fault into the program that must show.  -DLATE takes away what is
+ * assumed of the world: that a PUT whose object HEAD did not find is over.
+ */
+
+#define ACCOUNTS 2
+#ifndef TRIES
+#define TRIES 2     /* retries = 1 */
+#endif
+#define NAMES TRIES /* a new one for each, at most */
+#define DELETES 2
+
+/* What is under a name; what was answered; what became of the content. */
+mtype:content = { NOTHING, OURS, FOREIGN };
+mtype:answer = { OK, OTHER_ETAG, OTHER_2XX, CLASH, MISSING, REFUSED, BROKEN,
+	NO_ANSWER, NOT_SENT };
+mtype:inject = { INJECT_OK, INJECT_REFUSED, INJECT_FAILED, INJECT_IN_DOUBT };
+mtype:verdict = { VERDICT_DONE, VERDICT_RETRY, VERDICT_MISSING,
+	VERDICT_RENAME };
+mtype:reply = { NONE, REPLY_2YZ, REPLY_4YZ };
+
+/* ---- the world ---------------------------------------------------------- */
+
+#define AT(i) object[(i) * NAMES + name[i]]
+#define COMING(i) coming[(i) * NAMES + name[i]]
+#define NAMED(i) named[(i) * NAMES + name[i]]
+
+mtype:content object[ACCOUNTS * NAMES] = NOTHING;
+bool coming[ACCOUNTS * NAMES]; /* its PUT got no answer and goes on */
+bool named[ACCOUNTS * NAMES];  /* in a line in-doubt */
+bool forwarded, dot_in_doubt, died;
+mtype:answer answer;
+mtype:reply sent = NONE;
+
+/* The power fails, or somebody kills -9: before each step that shows. */
+inline may_die() {
+	if
+	:: true
+	:: died = true; goto end
+	fi
+}
+
+/* If-None-Match: *.  5yz, 202 and silence say nothing of what is there. */
+inline world_put(i) {
+	may_die();
+	if
+	:: AT(i) != NOTHING -> answer = CLASH
+	:: AT(i) == NOTHING -> atomic {
+		if
+		:: AT(i) = OURS; COMING(i) = false;
+			if
+			:: answer = OK
+			:: answer = BROKEN
+			:: answer = NO_ANSWER
+			fi
+		:: AT(i) = FOREIGN; COMING(i) = false;
+			if
+			:: answer = OTHER_ETAG
+			:: answer = OTHER_2XX
+			:: answer = BROKEN
+			:: answer = NO_ANSWER
+			fi
+		:: answer = OTHER_2XX
+		:: answer = CLASH /* a copy of what is deleted knows the name */
+		:: answer = REFUSED
+		:: answer = BROKEN
+		:: answer = NO_ANSWER
+		:: answer = NOT_SENT
+		:: COMING(i) = true; answer = BROKEN
+		:: COMING(i) = true; answer = NO_ANSWER
+		fi }
+	:: answer = REFUSED
+	:: answer = BROKEN
+	:: answer = NO_ANSWER
+	:: answer = NOT_SENT
+	fi
+}
+
+inline world_head(i) {
+	may_die();
+	if
+	:: AT(i) == OURS -> answer = OK
+	:: AT(i) == FOREIGN -> answer = OTHER_ETAG
+	:: atomic { AT(i) == NOTHING -> answer = MISSING;
+#ifndef LATE
+		COMING(i) = false
+#endif
+		}
+	:: answer = REFUSED
+	:: answer = BROKEN
+	:: answer = NO_ANSWER
+	fi
+}
+
+/* What is deleted has a time: a PUT that began before it comes too late. */
+inline world_delete(i) {
+	may_die();
+	if
+	:: atomic { AT(i) = NOTHING; COMING(i) = false;
+		if
+		:: answer = OK
+		:: answer = MISSING
+		:: answer = BROKEN
+		:: answer = NO_ANSWER
+		fi }
+	:: answer = REFUSED
+	:: answer = BROKEN
+	:: answer = NO_ANSWER
+	:: answer = NOT_SENT
+	fi
+}
+
+/* The server behind, at the dot. */
+inline world_dot() {
+	may_die();
+	if
+	:: forwarded = true;
+		if
+		:: outcome = INJECT_OK
+		:: outcome = INJECT_IN_DOUBT
+		fi
+	:: outcome = INJECT_REFUSED
+	:: outcome = INJECT_IN_DOUBT
+	:: outcome = INJECT_FAILED /* it had gone before the dot was sent */
+	fi
+}
+
+/* What goes on after we have lost sight of it. */
+#define ARRIVES(x) \
+	:: atomic { coming[x] && object[x] == NOTHING -> \
+		object[x] = OURS; coming[x] = false }
+
+active proctype late_puts() {
+end:	do
+	ARRIVES(0)
+	ARRIVES(1)
+	ARRIVES(2)
+	ARRIVES(3)
+#if TRIES > 2
+	ARRIVES(4)
+	ARRIVES(5)
+#endif
+	od
+}
+
+/* ---- swift.c ------------------------------------------------------------ */
+
+bool exists[ACCOUNTS];
+byte name[ACCOUNTS], tries;
+mtype:verdict verdict;
+bool stored, once_more, gone;
+byte deletes;
+
+#ifdef NO_ETAG
+#define IS_OURS(a) ((a) == OK || (a) == OTHER_ETAG)
+#else
+#define IS_OURS(a) ((a) == OK)
+#endif
+
+inline resolve_412(i) {
+	world_head(i);
+	if
+	:: IS_OURS(answer) -> exists[i] = true; stored = true;
+		verdict = VERDICT_DONE
+#ifdef TRUST_412
+	:: answer == MISSING -> stored = true; verdict = VERDICT_DONE
+#endif
+	:: answer == BROKEN || answer == NO_ANSWER -> verdict = VERDICT_RETRY
+	:: else -> verdict = VERDICT_RENAME
+	fi
+}
+
+inline judge_put(i) {
+	if
+	:: IS_OURS(answer) -> stored = true; verdict = VERDICT_DONE
+	:: !IS_OURS(answer) && answer == OTHER_ETAG -> verdict = VERDICT_RENAME
+#ifdef ANY_2XX
+	:: answer == OTHER_2XX -> stored = true; verdict = VERDICT_DONE
+#else
+	:: answer == OTHER_2XX -> verdict = VERDICT_DONE
+#endif
+	:: answer == CLASH -> resolve_412(i)
+	:: answer == REFUSED -> verdict = VERDICT_DONE
+	:: answer == REFUSED -> verdict = VERDICT_RETRY /* 401, 408, 422, 429 */
+	:: answer == BROKEN || answer == NO_ANSWER || answer == NOT_SENT ->
+		verdict = VERDICT_RETRY
+	fi
+}
+
+/* libcurl may send a request again over a new connection by itself. */
+inline try_store(i) {
+	stored = false;
+	world_put(i);
+	if
+	:: answer == NO_ANSWER -> exists[i] = true; world_put(i)
+	:: true
+	fi;
+	if
+	:: answer == OK || answer == OTHER_ETAG || answer == OTHER_2XX ||
+		answer == BROKEN || answer == NO_ANSWER -> exists[i] = true
+	:: else
+	fi;
+	judge_put(i)
+}
+
+/* Tries, time and the client's patience come to an end. */
+inline again(count, most) {
+	if
+	:: (verdict == VERDICT_RETRY || verdict == VERDICT_RENAME) &&
+		count < most -> count++; once_more = true
+	:: once_more = false
+	fi
+}
+
+/* Who may not delete may look. */
+inline swift_delete(i) {
+	deletes = 1;
+	do
+	:: world_delete(i);
+		if
+		:: answer == MISSING -> verdict = VERDICT_MISSING
+		:: answer == OK || answer == REFUSED -> verdict = VERDICT_DONE
+		:: else -> verdict = VERDICT_RETRY
+		fi;
+		again(deletes, DELETES);
+		if
+		:: once_more
+		:: !once_more -> break
+		fi
+	od;
+	gone = (answer == OK || verdict == VERDICT_MISSING);
+	if
+	:: gone
+	:: !gone -> world_head(i); gone = (answer == MISSING)
+	fi
+}
+
+inline swift_withdraw(i) {
+	if
+#ifndef NO_WITHDRAW
+	:: exists[i] -> exists[i] = false;
+		swift_delete(i);
+		NAMED(i) = NAMED(i) || !gone;
+		gone = false;
+		deletes = 0;
+		answer = 0;
+		verdict = 0;
+		once_more = false
+#endif
+	:: else
+	fi
+}
+
+inline swift_store(i) {
+	tries = 1;
+	do
+	:: try_store(i);
+		again(tries, TRIES);
+		if
+		:: !once_more -> break
+		:: once_more && verdict != VERDICT_RENAME
+		:: once_more && verdict == VERDICT_RENAME ->
+			swift_withdraw(i);
+			name[i]++
+		fi
+	od;
+	/* Nobody asks for these again; that is the same state then. */
+	tries = 0;
+	answer = 0;
+	verdict = 0;
+	once_more = false
+}
+
+/* ---- deliver.c ---------------------------------------------------------- */
+
+bool to[ACCOUNTS], to_others;
+mtype:inject outcome;
+mtype:reply r = NONE;
+byte i, w;
+
+inline refuse() {
+	r = REPLY_4YZ
+}
+
+/* The size, a bare LF, the spool. */
+inline refuse_message() {
+	if
+	:: true
+	:: refuse()
+	fi
+}
+
+inline add_places() {
+	if
+	:: to[0] = true
+	:: to[1] = true
+	:: to[0] = true; to[1] = true
+	:: to_others = true
+	:: to_others = true; to[0] = true
+	:: to_others = true; to[0] = true; to[1] = true
+	fi
+}
+
+inline withdraw() {
+	w = 0;
+	do
+	:: w < ACCOUNTS -> swift_withdraw(w); w++
+	:: else -> w = 0; break
+	od
+}
+
+inline refuse_store() {
+	r = REPLY_4YZ;
+	withdraw()
+}
+
+/* The client is gone, or the deadline has passed. */
+inline refuse_late() {
+	if
+	:: true
+	:: refuse(); withdraw()
+	fi
+}
+
+inline store_all() {
+	if
+	:: true
+	:: to[0] || to[1] -> refuse() /* no memory */
+	fi;
+	i = 0;
+	do
+	:: r != NONE -> break
+	:: r == NONE && i < ACCOUNTS && !to[i] -> i++
+	:: r == NONE && i < ACCOUNTS && to[i] ->
+		refuse_late();
+		if
+		:: r != NONE -> break
+		:: else
+		fi;
+		swift_store(i);
+		if
+		:: !stored -> refuse_store(); break
+		:: else -> i++
+		fi
+	:: else -> break
+	od
+}
+
+inline stay_in_doubt() {
+	dot_in_doubt = true;
+	i = 0;
+	do
+	:: i < ACCOUNTS -> NAMED(i) = to[i]; i++
+	:: else -> break
+	od;
+	r = REPLY_4YZ
+}
+
+inline refuse_inject() {
+	if
+	:: outcome == INJECT_OK
+	:: outcome == INJECT_IN_DOUBT -> stay_in_doubt()
+	:: else -> refuse()
+	fi
+}
+
+inline inject_content() {
+	may_die();
+	if
+	:: outcome = INJECT_OK
+	:: outcome = INJECT_REFUSED
+	:: outcome = INJECT_FAILED
+	fi
+}
+
+inline inject_commit() {
+	world_dot()
+}
+
+inline forward() {
+	refuse_late();
+	if
+	:: r == NONE ->
+		inject_commit();
+		refuse_inject();
+		if
+		:: outcome == INJECT_REFUSED || outcome == INJECT_FAILED ->
+			withdraw()
+		:: else
+		fi
+	:: else
+	fi
+}
+
+/* Without a dot the server behind drops what it has. */
+inline inject_end() {
+	may_die()
+}
+
+inline accept_all() {
+	r = REPLY_2YZ
+}
+
+inline deliver_commit() {
+	refuse_message();
+	if
+	:: r == NONE ->
+		add_places();
+		if
+		:: true
+		:: refuse() /* no memory */
+		fi
+	:: else
+	fi;
+	if
+	:: r == NONE -> refuse_late()
+	:: else
+	fi;
+	if
+	:: r == NONE && to_others -> inject_content(); refuse_inject()
+	:: else
+	fi;
+#ifdef DOT_FIRST
+	if
+	:: r == NONE && to_others -> forward()
+	:: else
+	fi;
+#endif
+	if
+	:: r == NONE -> store_all()
+	:: else
+	fi;
+#ifndef DOT_FIRST
+	if
+	:: r == NONE && to_others -> forward()
+	:: else
+	fi;
+#endif
+	inject_end();
+	if
+	:: r == NONE -> accept_all()
+	:: else
+	fi
+}
+
+/* ---- session.c ---------------------------------------------------------- */
+
+inline send_reply(reply) {
+	may_die();
+	sent = reply
+}
+
+inline receive() {
+#ifdef REPLY_FIRST
+	send_reply(REPLY_2YZ);
+	deliver_commit()
+#else
+	deliver_commit();
+	send_reply(r)
+#endif
+}
+
+/* ---- what must hold ----------------------------------------------------- */
+
+#define STORED(i) (!to[i] || AT(i) == OURS)
+#define STAYS(i, n) (object[(i) * NAMES + n] != NOTHING || \
+	coming[(i) * NAMES + n])
+#define PROMISED(i, n) (sent == REPLY_2YZ && name[i] == n)
+
+bool holds_stored, holds_forwarded, holds_named;
+
+init {
+	byte n;
+
+	receive();
+end:	skip;
+	d_step {
+		holds_stored = sent != REPLY_2YZ || (STORED(0) && STORED(1) &&
+			(!to_others || forwarded));
+		assert(holds_stored);
+		holds_forwarded = !(forwarded && sent == REPLY_4YZ) ||
+			dot_in_doubt;
+		assert(holds_forwarded);
+		i = 0;
+		do
+		:: i < ACCOUNTS ->
+			n = 0;
+			do
+			:: n < NAMES ->
+				holds_named = died || !STAYS(i, n) ||
+					PROMISED(i, n) || named[i * NAMES + n];
+				assert(holds_named);
+				n++
+			:: else -> break
+			od;
+			i++
+		:: else -> break
+		od
+	}
+}
