@@ -22,6 +22,8 @@ which imports only from those before it:
     store       one container; the only module that imports swiftclient
     report      events, as text or JSON
     queue       the moves of a message
+    search      find: by metadata, or by the header of the content
+    status      how much is in which folder
     worker      run: a command for each message
     commands    the command line
 """

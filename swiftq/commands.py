@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import re
 import shutil
 import sys
 import tempfile
 import time
-from typing import IO, Any, Mapping
+from dataclasses import asdict
+from typing import IO, Any, Callable, Mapping, Sequence
 
-from . import __version__, config, lock
+from . import __version__, config, lock, search, status
 from .faults import Damaged, Garbled, Lost, Missing, Problem
-from .message import FOLDERS, Layout
+from .message import FOLDERS, Layout, Message
 from .queue import Queue
 from .report import Report, printable, to_json
 from .worker import RETRY_DELAY_MAX_S, Worker
@@ -25,7 +27,7 @@ exit status:
   0   done
   64  wrong usage; the command of "run" does not exist
   65  the content is damaged
-  66  no such message, nothing to take
+  66  no such message, nothing found or to take
   69  Swift, Keystone or Redis cannot be reached; a Python module is missing
   71  the command of "run" cannot be started
   73  the lock directory cannot be used
@@ -37,6 +39,8 @@ examples:
   swiftq list
   swiftq run -- /usr/local/bin/import-mail
   swiftq run --once --dedupe -- sh -c 'cat > "/var/mail/$SWIFTQ_NAME"'
+  swiftq find --to orders@example.org --since 2d
+  swiftq retry --all-failed
   swiftq recover --older-than 1h
   swiftq purge done --older-than 30d
 
@@ -73,6 +77,55 @@ def command_list(queue: Queue, args: argparse.Namespace) -> None:
         queue.report.bytes += size
         totals.append(f'{folder} {count} ({size} bytes)')
     queue.report.summary(', '.join(totals))
+
+
+def command_status(queue: Queue, args: argparse.Namespace) -> None:
+    folders = status.count(queue)
+    if args.prometheus:
+        print(status.as_prometheus(queue.store.container, folders))
+        return
+    for folder in folders:
+        print(to_json({'event': 'folder', **asdict(folder)}) if args.json
+              else status.as_text(folder))
+
+
+def command_find(queue: Queue, args: argparse.Namespace) -> None:
+    wanted = {name: value for name in search.CRITERIA
+              if (value := getattr(args, name)) is not None}
+    if not wanted and not args.since:
+        raise Problem(os.EX_USAGE, 'find what? --message-id, --from, --to, '
+                      '--queue-id or --since')
+    report = queue.report
+    report.counts.update(found=0, searched=0, unknown=0)
+    for message, verdict in search.Search(queue, wanted, int(args.since),
+                                          args.text):
+        report.counts['searched'] += 1
+        if verdict is None:
+            report.counts['unknown'] += 1
+        elif verdict:
+            report.counts['found'] += 1
+            report.bytes += message.size
+            report.result({'event': 'message', 'folder': message.place.folder,
+                           **message.envelope()}, found(message))
+        report.progress('{searched} looked at, {found} found, in {folder}/'
+                        .format(folder=message.place.folder, **report.counts))
+    text = '{found} found, {searched} looked at'.format(**report.counts)
+    if report.counts['unknown']:
+        text += ', {unknown} without that metadata: --text reads them' \
+            .format(**report.counts)
+    report.summary(text)
+    if not report.counts['found']:
+        raise Problem(os.EX_NOINPUT, 'no such message')
+
+
+def found(message: Message) -> str:
+    """One line, in the words of the filter's log."""
+    envelope = message.envelope()
+    pairs = [f'from=<{envelope["envelope_from"]}>',
+             *(f'to=<{to}>' for to in envelope['envelope_to'])]
+    pairs += [f'{key.replace("_", "-")}={envelope[key]}'
+              for key in ('message_id', 'queue_id', 'note') if envelope[key]]
+    return f'{message.place.object} {", ".join(pairs)}'
 
 
 def show(envelope: Mapping[str, Any], body: IO[bytes],
@@ -114,23 +167,63 @@ def command_take(queue: Queue, args: argparse.Namespace) -> None:
     taken.release()
 
 
+def each(names: Sequence[str], action: Callable[[str], None],
+         report: Report) -> None:
+    """ACTION for each name; one that is not there, or that a worker has, does
+    not keep the others from it."""
+    problems = []
+    for name in names:
+        try:
+            action(name)
+        except Problem as e:
+            if (e.status not in (os.EX_NOINPUT, os.EX_TEMPFAIL)
+                    or len(names) == 1):
+                raise
+            problems.append(e)
+            report.event('error', f'swiftq: {e}', name=name, reason=str(e))
+    if problems:
+        raise Problem(problems[0].status,
+                      f'{len(problems)} of {len(names)} stay where they are')
+
+
 def command_finish(queue: Queue, args: argparse.Namespace) -> None:
-    name = args.name
+    if args.claim and len(args.name) > 1:
+        raise Problem(os.EX_USAGE, '--claim is that of one message')
+    each(args.name, lambda name: finish(queue, name, args), queue.report)
+
+
+def command_retry(queue: Queue, args: argparse.Namespace) -> None:
+    if bool(args.name) == args.all_failed:
+        raise Problem(os.EX_USAGE, 'names or --all-failed')
+    names = args.name or [place.object for place, _, _
+                          in queue.places('failed')]
+    each(names, lambda name: finish(queue, name, args), queue.report)
+    if args.all_failed:
+        queue.report.summary()
+
+
+def finish(queue: Queue, name: str, args: argparse.Namespace) -> None:
     lease = queue.lock(name.rsplit('/', 1)[-1])
     if lease is None:
         raise Problem(os.EX_TEMPFAIL, f'{name}: a worker has it')
     try:
-        message = queue.find(name, ('processing', 'failed'))
+        message = queue.find(name, args.folders)
         place = message.place
         due = None
+        state = {'Note': args.note}
         to = queue.layout.at(args.state, place.name)
         if args.state == 'retry':
             due = int(time.time() + args.after)
-            to = queue.layout.at_retry(place.name, due, message.tries)
+            tries = message.tries
+            if place.folder == 'failed':
+                # A decision of a person's: the tries of before do not count.
+                tries = 0
+                state['Tries'] = '0'
+            to = queue.layout.at_retry(place.name, due, tries)
         if to != place:
             if args.state == 'done' and args.dedupe:
                 queue.mark(message)
-            queue.finish(place, to, args.claim, {'Note': args.note})
+            queue.finish(place, to, args.claim, state)
     except (Lost, Missing) as e:
         raise Problem(os.EX_TEMPFAIL, f'{name}: {e}')
     finally:
@@ -164,6 +257,16 @@ def duration(text: str) -> float:
             f'{text!r}: a number, with s, m, h, d or w behind it')
     return float(match[1]) * {'': 1, 's': 1, 'm': 60, 'h': 3600, 'd': 86400,
                               'w': 604800}[match[2]]
+
+
+def since(text: str) -> float:
+    """Seconds since 1970."""
+    if re.match(r'\d{4}-', text):
+        try:
+            return datetime.datetime.fromisoformat(text).timestamp()
+        except ValueError as e:
+            raise argparse.ArgumentTypeError(e)
+    return time.time() - duration(text)
 
 
 def positive(text: str) -> int:
@@ -233,6 +336,25 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
     sub = command(command_list, 'list', 'list messages', locks=False)
     sub.add_argument('folder', nargs='?', choices=FOLDERS)
+    sub = command(command_status, 'status', 'how much is in which folder, '
+                  'and for how long', locks=False)
+    sub.add_argument('--prometheus', action='store_true',
+                     help="metrics in Prometheus's text format")
+    sub = command(command_find, 'find', 'find messages by what the filter '
+                  'wrote down, in all folders', locks=False)
+    sub.add_argument('--message-id', metavar='ID',
+                     help='with angle brackets or without')
+    sub.add_argument('--from', metavar='ADDRESS',
+                     help="sender: an address, @domain, or '<>'")
+    sub.add_argument('--to', metavar='ADDRESS',
+                     help='recipient: an address or @domain')
+    sub.add_argument('--queue-id', metavar='ID',
+                     help='that the MTA in front gave it')
+    sub.add_argument('--since', metavar='WHEN', type=since, default=0.0,
+                     help='received in the last TIME, or from a date on '
+                     '(2026-11-28, 2026-11-28T08:30)')
+    sub.add_argument('--text', action='store_true', help="read a message's "
+                     'header where the metadata is missing')
     sub = command(command_show, 'show', 'message to stdout, envelope to '
                   'stderr', locks=False)
     sub.add_argument('name')
@@ -243,7 +365,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     option_dedupe(sub)
     sub = command(command_finish, 'finish', 'say what became of a message in '
                   'processing/ or failed/')
-    sub.add_argument('name')
+    sub.set_defaults(folders=('processing', 'failed'))
+    sub.add_argument('name', nargs='+')
     sub.add_argument('state', choices=('done', 'failed', 'retry'))
     sub.add_argument('--after', type=duration, default=60.0, metavar='TIME',
                      help='retry: not before that (60s)')
@@ -251,6 +374,15 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
                      'has this claim, which take has shown')
     sub.add_argument('--note', default='', help='kept with the message')
     option_dedupe(sub)
+    sub = command(command_retry, 'retry', 'let what failed, or waits for '
+                  'another try, be taken again')
+    sub.set_defaults(state='retry', folders=('failed', 'retry'), claim='')
+    sub.add_argument('name', nargs='*')
+    sub.add_argument('--all-failed', action='store_true',
+                     help='all of failed/')
+    sub.add_argument('--after', type=duration, default=0.0, metavar='TIME',
+                     help='not before that (at once)')
+    sub.add_argument('--note', default='', help='kept with the message')
     sub = command(command_run, 'run', 'run COMMAND for each message: exit '
                   'status 0 is done, 75 retry, all else failed')
     sub.add_argument('--once', action='store_true',

@@ -20,6 +20,12 @@ class Place:
     due: int = 0        # retry/ only: seconds since 1970
     tries: int = 0      # retry/ only
 
+    @property
+    def received(self) -> Optional[int]:
+        """Seconds since 1970, by which the filter's names begin."""
+        match = re.match(r'\d{1,18}(?=\.)', self.name)
+        return int(match[0]) if match else None
+
 
 class Layout:
     """The folders around the account's prefix.
@@ -126,6 +132,7 @@ class Message:
             'envelope_to': [decode(a) for a in recipients if a],
             'envelope_count': self.meta('Envelope-Count'),
             'envelope_truncated': self.meta('Envelope-Truncated') == 'yes',
+            'message_id': self.meta('Message-Id'),
             'client_addr': self.meta('Client-Addr'),
             'client_name': self.meta('Client-Name'),
             'client_helo': self.meta('Client-Helo'),

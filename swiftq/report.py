@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from typing import Any, Mapping
+
+PROGRESS_S = 0.5        # from one line to the next
 
 
 class Report:
@@ -16,13 +19,35 @@ class Report:
         self.json = as_json
         self.counts: Counter[str] = Counter()
         self.bytes = 0
+        self.terminal = sys.stderr.isatty()
+        self.progress_at = 0.0
 
     def event(self, event: str, text: str, **members: Any) -> None:
         self.counts[event] += 1
         self.bytes += members.get('bytes') or 0
         self.write(event, text, members)
 
+    def result(self, members: Mapping[str, Any], text: str) -> None:
+        """What a command was asked for; a line on stdout in either form."""
+        self.clear()
+        print(to_json(members) if self.json else printable(text), flush=True)
+
+    def progress(self, text: str) -> None:
+        """How far it is: on a terminal alone, in a line that goes again."""
+        now = time.monotonic()
+        if self.terminal and now - self.progress_at >= PROGRESS_S:
+            self.progress_at = now
+            sys.stderr.write(f'\r{printable(text)}\033[K')
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self.progress_at:
+            self.progress_at = 0.0
+            sys.stderr.write('\r\033[K')
+            sys.stderr.flush()
+
     def write(self, event: str, text: str, members: Mapping[str, Any]) -> None:
+        self.clear()
         if self.json:
             print(to_json({'event': event, **members}), flush=True)
         else:

@@ -4,6 +4,8 @@ that a reader makes."""
 from __future__ import annotations
 
 import contextlib
+import email.message
+import email.parser
 import email.utils
 import hashlib
 import os
@@ -27,6 +29,7 @@ except ImportError:             # auth_version 1 does without
     keystone = session = v3 = None
 
 LISTING_LIMIT = 10000       # Swift's container_listing_limit
+HEADER_LIMIT = 1 << 20      # octets of a message in which its header ends
 # GET and HEAD ask every replica: the first to answer may not have seen that
 # another worker took the message away.
 NEWEST = {'X-Newest': 'true'}
@@ -103,8 +106,17 @@ class Store:
     where an object may be absent."""
 
     def __init__(self, account: Account):
+        self.account = account
         self.container = account['container']
         self.connection = connect(account)
+
+    def twin(self) -> Store:
+        """Another one by the same login, for a thread of its own."""
+        self.log_in()
+        twin = Store(self.account)
+        twin.connection.url = self.connection.url
+        twin.connection.token = self.connection.token
+        return twin
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -130,13 +142,17 @@ class Store:
                 raise Problem(os.EX_CONFIG, f'Keystone: {e}') from e
             raise Passing(f'Keystone: {e}') from e
 
-    def account_path(self) -> str:
-        """/v1/AUTH_...: the same for all who see the same container."""
-        while not self.connection.url:
+    def log_in(self) -> None:
+        while not self.connection.url or not self.connection.token:
             try:
                 self.call('head_container')
             except Missing:
                 raise self.no_container()
+
+    def account_path(self) -> str:
+        """/v1/AUTH_...: the same for all who see the same container."""
+        if not self.connection.url:
+            self.log_in()
         return urllib.parse.urlsplit(self.connection.url).path
 
     def no_container(self) -> Problem:
@@ -144,14 +160,13 @@ class Store:
                        f'there is no container {self.container}')
 
     def pages(self, prefix: str, limit: int = LISTING_LIMIT,
-              end_marker: str = '', delimiter: str = ''
+              marker: str = '', end_marker: str = '', delimiter: str = ''
               ) -> Iterator[tuple[float, list[dict[str, Any]]]]:
         """The listing page by page, each with the server's time.
 
         A listing may lag behind: objects in it may be gone, and others are
         not in it yet.  Nothing here takes it for more than a hint.
         """
-        marker = ''
         while True:
             try:
                 headers, page = self.call(
@@ -203,6 +218,15 @@ class Store:
             raise Damaged(message, 'is not what was received: its Sha256 '
                           f'is not {message.raw("Sha256")}')
         return message
+
+    def header(self, message: Message) -> email.message.Message:
+        """The header of the content, as far as HEADER_LIMIT goes."""
+        content = b''
+        if message.size:    # of nothing there is no range
+            _, content = self.call(
+                'get_object', message.place.object,
+                headers={'Range': f'bytes=0-{HEADER_LIMIT - 1}'})
+        return email.parser.BytesHeaderParser().parsebytes(content)
 
     def copy(self, message: Message, to: Place,
              state: Mapping[str, str]) -> None:

@@ -11,10 +11,10 @@ import urllib.parse
 import pytest
 
 from conftest import TREE
-from swiftq_box import COMMAND, WAIT, quote, run, wait_for
+from swiftq_box import COMMAND, WAIT, add_rows, quote, run, wait_for
 
 EX_USAGE, EX_NOINPUT, EX_UNAVAILABLE = 64, 66, 69
-EX_CANTCREAT, EX_TEMPFAIL = 73, 75
+EX_CANTCREAT, EX_TEMPFAIL, EX_NOPERM = 73, 75, 77
 
 
 # list and show
@@ -144,6 +144,68 @@ def test_finish_what_failed_once_more(box):
     box.swiftq("finish", name, "retry", "--after", "0")
     box.swiftq("run", "--once", "--", "true")
     assert box.where() == {"done": [name]}
+
+
+def test_finish_many(box):
+    first, second, third = (box.put(folder="failed/", age=9 - i)
+                            for i in range(3))
+    *events, last = box.events("finish", first, "failed/none", third, "done",
+                               "--note", "by hand", status=EX_NOINPUT)
+    assert [e["event"] for e in events] == ["done", "error", "done"]
+    assert events[1]["name"] == "failed/none"
+    assert last["reason"] == "1 of 3 stay where they are"
+    assert box.where() == {"failed": [second],
+                           "done": sorted([first, third])}
+    box.swiftq("finish", first, second, "done", "--claim", "flock-00",
+               status=EX_USAGE)
+    # Refused is refused, for the next one as well.
+    reader = box.config("reader.ini", user="test:reader", key="reader")
+    done = box.swiftq("finish", second, second, "done", ini=reader,
+                      status=EX_NOPERM)
+    assert done.err.count("403") == 1
+
+
+def test_retry_what_failed(box):
+    """By a worker that has given up: the tries of before do not count."""
+    name = box.put()
+    box.swiftq("run", "--once", "--max-tries", "1", "--", "sh", "-c",
+               "exit 75")
+    assert box.where() == {"failed": [name]}
+    event, = box.events("retry", name, "--note", "mended")
+    assert (event["event"], event["name"]) == ("retry", name)
+    event, _ = box.events("run", "--once", "--max-tries", "1", "--", "true")
+    assert (event["event"], event["tries"]) == ("done", 1)
+    box.copy("done/" + name, "failed/" + name, Swiftq_Tries="7")
+    box.connection.delete_object(box.name, "done/" + name)
+    box.swiftq("finish", name, "retry", "--after", "0")
+    event, _ = box.events("run", "--once", "--max-tries", "1", "--", "false")
+    assert (event["event"], event["note"]) == ("failed", "exit status 1")
+
+
+def test_retry_all_that_failed(box):
+    names = [box.put(folder="failed/", age=i) for i in range(3)]
+    box.put(folder="processing/")
+    *events, summary = box.events("retry", "--all-failed", "--after", "1h")
+    assert sorted(e["name"] for e in events) == sorted(names)
+    assert all(3590 < e["due"] - time.time() <= 3600 for e in events)
+    assert summary["retry"] == 3
+    assert box.names("retry") == sorted(names)
+    assert box.names("failed") == []
+    assert box.swiftq("retry", "--all-failed").err == "nothing to do\n"
+
+
+def test_retry_sooner_what_waits(box):
+    name = box.put(folder="retry/2000000000.3/")
+    box.swiftq("retry", name)
+    event, _ = box.events("run", "--once", "--", "true")
+    assert (event["event"], event["tries"]) == ("done", 4)
+
+
+def test_retry_is_for_nothing_else(box):
+    for folder in ("cur/", "processing/", "done/"):
+        name = box.put(folder=folder)
+        box.swiftq("retry", name, status=EX_NOINPUT)
+        box.swiftq("retry", folder + name, status=EX_NOINPUT)
 
 
 def test_finish_refuses_what_is_not_ours(box):
@@ -319,24 +381,6 @@ def test_more_than_one_listing(box):
     assert summary["purged"] == len(messages) == 10050
 
 
-def add_rows(box, names):
-    """Puts names into the container's listing that have no object: what a
-    listing that lags behind shows, and a long one quickly made."""
-    from swift.common.utils import Timestamp
-    from swift.container.backend import ContainerBroker
-    paths = [os.path.join(folder, file)
-             for folder, _, files in os.walk(f"{box.swift.folder}/devices")
-             for file in files
-             if file.endswith(".db") and "/containers/" in folder]
-    brokers = [ContainerBroker(path) for path in paths]
-    broker, = [b for b in brokers if b.get_info()["container"] == box.name]
-    now = Timestamp.now().internal
-    broker.merge_items([
-        {"name": name, "created_at": now, "size": 4, "deleted": 0,
-         "content_type": "message/rfc822", "etag": "0" * 32,
-         "storage_policy_index": 0} for name in names])
-
-
 # The command line
 
 
@@ -344,18 +388,21 @@ def add_rows(box, names):
     [], ["tidy"], ["list", "new"], ["run"], ["purge", "done"],
     ["recover", "--older-than", "soon"], ["purge", "cur", "--older-than", "1"],
     ["run", "--max-tries", "0", "--", "true"], ["--lock", "flock:", "list"],
-    ["--lock", "zookeeper://x", "list"]])
+    ["--lock", "zookeeper://x", "list"], ["retry"],
+    ["retry", "--all-failed", "1.M1P1R1.h,S=1"]])
 def test_usage(box, args):
     box.swiftq(*args, status=EX_USAGE)
 
 
 def test_who_only_looks_needs_no_lock(box):
     name = box.put(b"content", folder="done/")
-    for args in (["list"], ["show", name],
+    for args in (["list"], ["show", name], ["status"],
+                 ["find", "--since", "1d"],
                  ["purge", "done", "--older-than", "1d"]):
         box.swiftq(*args, lock="flock:/no/such/folder/locks")
         box.swiftq(*args, lock="redis://127.0.0.1:1/0")
-    for args in (["take"], ["finish", name, "done"], ["run", "--", "true"],
+    for args in (["take"], ["finish", name, "done"],
+                 ["retry", "--all-failed"], ["run", "--", "true"],
                  ["recover", "--older-than", "0"]):
         box.swiftq(*args, lock="flock:/no/such/folder/locks",
                    status=EX_CANTCREAT)
@@ -386,8 +433,8 @@ def test_manual_page_has_all_that_the_help_has():
     described = text.partition(".Sh DESCRIPTION")[0] + "\n".join(
         re.findall(r"(?m)^\.It Fl .*", text))
     help_ = [run([*command, "--help"]).stdout.decode() for command in (
-        [], ["list"], ["show"], ["take"], ["finish"], ["run"], ["recover"],
-        ["purge"])]
+        [], ["list"], ["status"], ["find"], ["show"], ["take"], ["finish"],
+        ["retry"], ["run"], ["recover"], ["purge"])]
     options = set(re.findall(r"(?<=\s)--?([a-z][a-z-]*)", "".join(help_)))
     assert len(options) >= 20
     for option in options - {"h"}:
