@@ -29,6 +29,9 @@ sysconfdir = /etc
 unitdir = /usr/lib/systemd/system
 catalogdir = /usr/lib/systemd/catalog
 sysusersdir = /usr/lib/sysusers.d
+bashcompdir = $(datadir)/bash-completion/completions
+# Debian's for what is installed; elsewhere it is $(datadir)/zsh/site-functions.
+zshcompdir = $(datadir)/zsh/vendor-completions
 
 CC = gcc
 CLANG = clang
@@ -219,6 +222,11 @@ install: all $(PROGRAM)
 		> $(DESTDIR)$(bindir)/swiftq
 	chmod 755 $(DESTDIR)$(bindir)/swiftq
 	$(INSTALL) -m 644 doc/swiftq.1 $(DESTDIR)$(man1dir)/swiftq.1
+	$(INSTALL) -d $(DESTDIR)$(bashcompdir) $(DESTDIR)$(zshcompdir)
+	$(INSTALL) -m 644 completions/swiftdrop.bash \
+		$(DESTDIR)$(bashcompdir)/swiftdrop
+	ln -sf swiftdrop $(DESTDIR)$(bashcompdir)/swiftq
+	$(INSTALL) -m 644 completions/_swiftdrop $(DESTDIR)$(zshcompdir)
 	$(INSTALL) -m 644 README.md NEWS doc/swiftdrop.ini.example \
 		$(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(docdir)/examples
@@ -243,7 +251,10 @@ uninstall:
 		$(DESTDIR)$(man5dir)/swiftdrop.ini.5 \
 		$(UNIT_FILES:%=$(DESTDIR)$(unitdir)/%) \
 		$(DESTDIR)$(catalogdir)/swiftdrop.catalog \
-		$(DESTDIR)$(sysusersdir)/swiftdrop.conf
+		$(DESTDIR)$(sysusersdir)/swiftdrop.conf \
+		$(DESTDIR)$(bashcompdir)/swiftdrop \
+		$(DESTDIR)$(bashcompdir)/swiftq \
+		$(DESTDIR)$(zshcompdir)/_swiftdrop
 	rm -rf $(DESTDIR)$(docdir) $(DESTDIR)$(datadir)/swiftdrop
 
 dist:

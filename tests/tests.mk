@@ -152,7 +152,7 @@ STAMP = $(B)/lint
 LINT_RULES = Makefile tests/tests.mk
 
 lint: lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
-	lint-headers lint-man lint-python
+	lint-headers lint-man lint-python lint-shell
 
 lint-gcc: $(LINT_C:%=$(STAMP)/%.gcc)
 lint-clang: $(LINT_C:%=$(STAMP)/%.clang)
@@ -165,6 +165,8 @@ lint-man: $(STAMP)/man
 lint-python:
 	@$(PYTHON) -m pyflakes swiftq examples demo/demo demo/record \
 		bench/floods tests
+lint-shell:
+	@shellcheck completions/swiftdrop.bash
 
 $(STAMP)/%.gcc: % $(LINT_RULES)
 	@mkdir -p $(@D)
@@ -217,4 +219,4 @@ $(STAMP)/man: $(LINT_MAN)
 .PHONY: check check-deps check-long programs unit-programs san-programs unit \
 	valgrind memory long model san system coverage coverage-run lint lint-gcc \
 	lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
-	lint-headers lint-man lint-python
+	lint-headers lint-man lint-python lint-shell
