@@ -27,14 +27,16 @@ check: check-deps
 		$(MAKE) unit && $(MAKE) san && $(MAKE) system; \
 		status=$$?; tests/summary $(REPORT); exit $$status
 
+# What tests/install gets for them, a group for each kind of test.
+SYSTEM_GROUPS = build static unit system lab keystone postfix systemd debian \
+	swiftq image model filters
+
 check-deps:
-	tests/install build static lint unit system lab keystone postfix systemd \
-		debian swiftq image model
+	tests/install lint $(SYSTEM_GROUPS)
 
 # What check has no time for: valgrind, each allocation, long tests, the fuzzers.
 check-long:
-	tests/install build unit system lab keystone postfix systemd debian \
-		swiftq image model fuzz
+	tests/install $(SYSTEM_GROUPS) fuzz
 	$(MAKE) valgrind
 	$(MAKE) memory
 	$(MAKE) long
@@ -123,8 +125,7 @@ $(B)/san/unit_entry: tests/unit_entry.c $(ENTRY_PARTS:%=$(B)/san/%.o) \
 COVERAGE = $(B)/coverage
 
 coverage:
-	tests/install build static unit system lab keystone postfix systemd \
-		debian swiftq image model coverage
+	tests/install $(SYSTEM_GROUPS) coverage
 	$(MAKE) all static $(B)/store
 	$(MAKE) coverage-run B=$(COVERAGE) HARDEN= CFLAGS='-O0 -g --coverage' \
 		LDFLAGS='-Wl,--wrap=_exit $(COVERAGE)/tests/coverage.o'

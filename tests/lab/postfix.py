@@ -144,8 +144,17 @@ class Postfix:
         if not self._spawn:
             self._main["swiftdrop_filter"] = \
                 f"inet:127.0.0.1:{self.filter_port}"
+        self.set_main(self._main)
+
+    def set_main(self, lines):
+        """Sets parameters of main.cf; before start()."""
         self._postconf("-e", *(f"{name} = {value}"
-                               for name, value in self._main.items()))
+                               for name, value in lines.items()))
+        self._backdate("main.cf")
+
+    def _backdate(self, name):
+        """A daemon sleeps until its configuration is older than a second."""
+        os.utime(self.configuration / name, (time.time() - 60,) * 2)
 
     def _write_master(self):
         path = self.configuration / "master.cf"
@@ -166,9 +175,8 @@ class Postfix:
         text += f"127.0.0.1:{self.lenient_port} inet n - n - - smtpd" + LENIENT
         with path.open("a") as file:
             file.write(text)
-        # A daemon sleeps until its configuration is older than a second.
-        for name in ("main.cf", "master.cf"):
-            os.utime(self.configuration / name, (time.time() - 60,) * 2)
+        self._backdate("main.cf")  # postconf(1) wrote it
+        self._backdate("master.cf")
 
     def _postconf(self, *arguments):
         subprocess.run(["postconf", "-c", self.configuration, *arguments],
