@@ -30,15 +30,6 @@ enum {
 	STREAM_BARE_LF_MS = 2000   /* grace for the rest of a broken line */
 };
 
-/* Where stream_read_line() stands in a line; lives for one call. */
-struct line_reader {
-	struct buf *line; /* borrowed */
-	size_t max;
-	size_t seen;  /* octets before the LF, CR included */
-	char last;    /* the octet before */
-	bool bare_lf; /* a LF came without its CR */
-};
-
 /* An address that is connected to. */
 union endpoint {
 	struct sockaddr any;
@@ -47,32 +38,15 @@ union endpoint {
 	struct sockaddr_un un;
 };
 
-static bool
-parse_ip(const char *host, size_t len, in_port_t port, union endpoint *e)
-{
-	char text[INET6_ADDRSTRLEN];
-
-	if (len == 0 || len >= sizeof(text))
-		return false;
-	memcpy(text, host, len);
-	text[len] = '\0';
-	if (text[0] == '[' && text[len - 1] == ']') {
-		text[len - 1] = '\0';
-		e->in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
-			.sin6_port = port };
-		return inet_pton(AF_INET6, text + 1, &e->in6.sin6_addr) == 1;
-	}
-	e->in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = port };
-	return inet_pton(AF_INET, text, &e->in.sin_addr) == 1;
-}
-
 /* How many addresses an endpoint means: localhost is IPv4, then IPv6. */
 static size_t
 parse_endpoint(const char *text, union endpoint at[2])
 {
+	const struct in_addr v4 = { htonl(INADDR_LOOPBACK) };
+	char host[INET6_ADDRSTRLEN];
+	unsigned long number;
 	const char *colon;
-	unsigned long port;
-	in_port_t n;
+	in_port_t port;
 	size_t len;
 	char *end;
 
@@ -85,19 +59,28 @@ parse_endpoint(const char *text, union endpoint at[2])
 		return 1;
 	}
 	colon = strrchr(text, ':');
-	if (colon == NULL || colon[1] < '0' || colon[1] > '9')
+	len = colon == NULL ? 0 : (size_t)(colon - text);
+	if (len == 0 || len >= sizeof(host) || colon[1] < '0' || colon[1] > '9')
 		return 0;
-	port = strtoul(colon + 1, &end, 10);
-	if (*end != '\0' || port == 0 || port > 65535)
+	number = strtoul(colon + 1, &end, 10);
+	if (*end != '\0' || number == 0 || number > 65535)
 		return 0;
-	n = htons((uint16_t)port);
-	len = (size_t)(colon - text);
-	if (len != 9 || memcmp(text, "localhost", len) != 0)
-		return parse_ip(text, len, n, at) ? 1 : 0;
-	return parse_ip("127.0.0.1", 9, n, &at[0]) &&
-		       parse_ip("[::1]", 5, n, &at[1])
-		   ? 2
-		   : 0;
+	port = htons((uint16_t)number);
+	memcpy(host, text, len);
+	host[len] = '\0';
+	at[0].in = (struct sockaddr_in){ AF_INET, port, v4, { 0 } };
+	at[1].in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
+		.sin6_port = port,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	if (strcmp(host, "localhost") == 0)
+		return 2;
+	if (inet_pton(AF_INET, host, &at[0].in.sin_addr) == 1)
+		return 1;
+	if (host[0] != '[' || host[len - 1] != ']')
+		return 0;
+	host[len - 1] = '\0';
+	at[0] = at[1];
+	return inet_pton(AF_INET6, host + 1, &at[0].in6.sin6_addr) == 1;
 }
 
 bool
@@ -165,7 +148,9 @@ stream_free(struct stream *s)
 static enum stream_status
 wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 {
-	struct pollfd fds[2];
+	/* poll(2) passes over a descriptor of -1. */
+	struct pollfd fds[2] = { { .fd = fd, .events = events },
+		{ .fd = events == POLLIN ? s->stop : -1, .events = POLLIN } };
 	int n;
 
 	if (s->idle_ms > 0)
@@ -173,12 +158,6 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 	/* A peer that never pauses does not stretch the limit. */
 	if (events == POLLIN && clock_left_ms(deadline_ms) == 0)
 		return STREAM_TIMEOUT;
-	/* poll(2) passes over a descriptor of -1. */
-	fds[0] = (struct pollfd){ .fd = fd, .events = events };
-	fds[1] = (struct pollfd){
-		.fd = events == POLLIN ? s->stop : -1,
-		.events = POLLIN,
-	};
 	do
 		n = poll(fds, 2, clock_left_ms(deadline_ms));
 	while (n == -1 && errno == EINTR);
@@ -210,20 +189,15 @@ send_all(struct stream *s, const char *data, size_t len, int64_t deadline_ms)
 	enum stream_status status;
 	ssize_t n;
 
-	n = 0;
 	while (len > 0) {
 		status = wait_for(s, s->out, POLLOUT, deadline_ms);
-		if (status == STREAM_OK) {
-			n = send_some(s->out, data, len);
-			if (n == -1 && (errno == EINTR || errno == EAGAIN))
-				continue;
-			if (n == -1)
-				status = STREAM_END;
-		}
-		if (status != STREAM_OK) {
+		n = status == STREAM_OK ? send_some(s->out, data, len) : 0;
+		if (n == -1 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n <= 0) {
 			s->discard = true;
 			buf_reset(&s->pending);
-			return status;
+			return status == STREAM_OK ? STREAM_END : status;
 		}
 		data += n;
 		len -= (size_t)n;
@@ -251,15 +225,10 @@ stream_write(struct stream *s, const void *data, size_t len,
 
 	if (s->discard)
 		return STREAM_OK;
-	if (len > STREAM_OUTPUT - s->pending.len) {
-		status = stream_flush(s, deadline_ms);
-		if (status != STREAM_OK)
-			return status;
-	}
 	buf_add(&s->pending, data, len);
 	if (s->pending.error == 0)
 		return STREAM_OK;
-	/* Too large to wait, or no memory: what was written before goes first. */
+	/* No room or no memory for it: what was written before goes first. */
 	s->pending.error = 0;
 	status = stream_flush(s, deadline_ms);
 	return status == STREAM_OK ? send_all(s, data, len, deadline_ms)
@@ -295,56 +264,46 @@ fill(struct stream *s, int64_t deadline_ms)
 }
 
 /*
- * Takes octets up to the end of the line and tells whether it came.  Only
- * CRLF ends a line (RFC 5321 section 2.3.8): what is refused is dropped up to
- * there, so that its tail is never read as a command of its own.
+ * Only CRLF ends a line (RFC 5321 section 2.3.8): what is refused is dropped
+ * up to there, so that its tail is never read as a command of its own.
  */
-static bool
-take_line(struct stream *s, struct line_reader *r)
-{
-	char octet;
-
-	while (s->start < s->end) {
-		octet = s->data[s->start++];
-		if (octet == '\n' && r->last == '\r')
-			return true;
-		if (octet == '\n')
-			r->bare_lf = true;
-		/* One more than the limit: the CR is stored as well. */
-		if (r->seen <= r->max)
-			buf_addc(r->line, octet);
-		r->seen++;
-		r->last = octet;
-	}
-	return false;
-}
-
 enum stream_status
 stream_read_line(struct stream *s, struct buf *line, size_t max,
     int64_t deadline_ms)
 {
-	struct line_reader r = { .line = line, .max = max };
+	char last = '\0', octet = '\0';
 	enum stream_status status;
 	int64_t until_ms;
+	bool bare_lf;
+	size_t n;
 
 	buf_reset(line);
-	while (!take_line(s, &r)) {
-		until_ms = deadline_ms;
-		if (r.bare_lf && r.last == '\n' &&
-		    clock_left_ms(deadline_ms) > STREAM_BARE_LF_MS)
-			until_ms = clock_ms() + STREAM_BARE_LF_MS;
-		status = fill(s, until_ms);
-		if (status == STREAM_TIMEOUT && until_ms != deadline_ms)
-			return STREAM_BARE_LF;
-		if (status != STREAM_OK)
-			return status;
+	bare_lf = false;
+	for (n = 0; last != '\r' || octet != '\n'; n++) {
+		if (s->start == s->end) {
+			until_ms = deadline_ms;
+			if (bare_lf && octet == '\n')
+				until_ms = clock_within(STREAM_BARE_LF_MS,
+				    deadline_ms);
+			status = fill(s, until_ms);
+			if (status == STREAM_TIMEOUT && until_ms != deadline_ms)
+				return STREAM_BARE_LF;
+			if (status != STREAM_OK)
+				return status;
+		}
+		last = octet;
+		octet = s->data[s->start++];
+		bare_lf |= octet == '\n' && last != '\r';
+		/* One more than the limit: the CR is stored as well. */
+		if (n <= max)
+			buf_addc(line, octet);
 	}
-	if (r.bare_lf)
+	if (bare_lf)
 		return STREAM_BARE_LF;
 	/* A line that there is no memory for is too long as well. */
-	if (r.seen - 1 > r.max || line->error != 0)
+	if (n - 2 > max || line->error != 0)
 		return STREAM_TOO_LONG;
-	buf_cut(line, r.seen - 1);
+	buf_cut(line, n - 2);
 	return STREAM_OK;
 }
 
