@@ -127,8 +127,10 @@ const char *const smtp_xforward_names[XFORWARDS] = { "NAME", "ADDR", "PORT",
 static void
 free_texts(char **texts, size_t n)
 {
-	while (n-- > 0)
+	while (n-- > 0) {
 		free(texts[n]);
+		texts[n] = NULL;
+	}
 }
 
 static void
@@ -238,16 +240,6 @@ do_ehlo(struct smtp *s, char *argument)
 	return r;
 }
 
-static int
-hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *p;
-
-	p = c == '\0' ? NULL : strchr(digits, ascii_lower(c));
-	return p == NULL ? -1 : (int)(p - digits);
-}
-
 /*
  * Decodes xtext (RFC 3461 section 4) in place; false where it is none, or
  * decodes to a control character, which no value may hold.
@@ -255,17 +247,15 @@ hex_digit(char c)
 static bool
 decode_xtext(char *text)
 {
-	char *out;
-	int low;
+	char code[3] = "", *out;
 
 	for (out = text; *text != '\0'; text++, out++) {
 		*out = *text;
 		if (*text == '+') {
-			low =
-			    hex_digit(text[1]) == -1 ? -1 : hex_digit(text[2]);
-			if (low == -1)
+			if (strspn(text + 1, "0123456789ABCDEFabcdef") < 2)
 				return false;
-			*out = (char)(hex_digit(text[1]) * 16 + low);
+			memcpy(code, text + 1, 2);
+			*out = (char)strtol(code, NULL, 16);
 			text += 2;
 		}
 		if (is_control(*out))
@@ -295,8 +285,7 @@ do_xforward(struct smtp *s, char *argument)
 		if (i == XFORWARDS || word[len] != '=' || !decode_xtext(value))
 			return &reply_syntax;
 		x = &s->transaction.xforward[i];
-		free(*x);
-		*x = NULL;
+		free_texts(x, 1);
 		if (*value != '\0' && strcasecmp(value, "[UNAVAILABLE]") != 0 &&
 		    strcasecmp(value, "[TEMPUNAVAIL]") != 0 &&
 		    (*x = strdup(value)) == NULL)
@@ -415,10 +404,8 @@ do_mail(struct smtp *s, char *argument)
 	ADDRESS(a);
 
 	/* What a MAIL that was refused has left; XFORWARD stays. */
-	free(t->reverse_path);
-	t->reverse_path = NULL;
+	free_texts(&t->reverse_path, 1);
 	free_texts(t->parameters, PARAMETERS);
-	memset(t->parameters, 0, sizeof(t->parameters));
 	r = take_path(&argument, "FROM:", s->in_front, &t->reverse_path, &a);
 	if (r == NULL)
 		r = take_parameters(t->parameters, true, argument);
