@@ -30,6 +30,9 @@ struct place {
 void
 deliver_open(struct delivery *d)
 {
+	const struct transaction *t = &d->smtp->transaction;
+
+	d->all = (struct envelope){ t, t->recipients, t->nrecipients };
 	d->started_ms = clock_ms();
 	d->message = (struct message){ .fd = -1 };
 	message_open(&d->message, d->config->smtp.spool_directory,
@@ -61,8 +64,8 @@ add_path(struct log_line *l, const char *key, const char *path)
 }
 
 void
-deliver_log(struct log_line *l, enum log_verb verb, enum log_level level,
-    const char *peer, const struct envelope *e)
+deliver_log(struct log_line *l, enum log_verb verb, const char *peer,
+    const struct envelope *e)
 {
 	const struct transaction *t = e->transaction;
 	BUF(client, LOG_LINE_MAX);
@@ -75,7 +78,9 @@ deliver_log(struct log_line *l, enum log_verb verb, enum log_level level,
 	buf_addf(&client, "%s[%s]", name == NULL ? "unknown" : name,
 	    *addr == '\0' ? "unknown" : addr);
 	log_escape(&escaped, buf_text(&client), client.len, LOG_PATH_MAX);
-	log_begin(l, verb, level);
+	log_begin(l, verb,
+	    verb == LOG_DEFERRED || verb == LOG_IN_DOUBT ? LOG_LEVEL_WARNING
+							 : LOG_LEVEL_INFO);
 	log_add(l, "client", "%s",
 	    t->xforward_used ? buf_text(&escaped) : peer);
 	add_path(l, "from", t->reverse_path == NULL ? "" : t->reverse_path);
@@ -96,29 +101,37 @@ deliver_log_end(struct log_line *l, const struct reply *r, const char *reason)
 /* The same with what is known of the message, and of its place. */
 static void
 begin_line(struct delivery *d, struct log_line *l, enum log_verb verb,
-    enum log_level level, const struct envelope *e)
+    const struct envelope *e)
 {
-	const struct transaction *t = &d->smtp->transaction;
-	const struct envelope all = { t, t->recipients, t->nrecipients };
-
-	e = e == NULL ? &all : e;
-	deliver_log(l, verb, level, d->peer, e);
+	deliver_log(l, verb, d->peer, e);
 	log_add(l, "nrcpt", "%zu", e->n);
 	log_add(l, "size", "%lld", (long long)d->message.size);
 }
 
-/* Logs why there is no 2yz, and returns the reply. */
+/* Takes back what is or may be stored: the client will come again. */
+static void
+withdraw(struct delivery *d)
+{
+	int64_t deadline_ms;
+	size_t i;
+
+	/* The reply must still come before the front server gives up. */
+	deadline_ms =
+	    clock_within(SWIFT_DELETE_MS, d->deadline_ms + WITHDRAW_LATE_MS);
+	for (i = 0; i < d->nplaces; i++)
+		swift_withdraw(*d->swift, &d->places[i].put, deadline_ms);
+}
+
+/* Logs why there is no 2yz, and returns the reply; nothing stays stored. */
 static const struct reply *
 refuse(struct delivery *d, enum log_verb verb, const struct reply *r,
     const char *reason)
 {
 	struct log_line l;
 
-	begin_line(d, &l, verb,
-	    verb == LOG_REJECTED || verb == LOG_LOST ? LOG_LEVEL_INFO
-						     : LOG_LEVEL_WARNING,
-	    NULL);
+	begin_line(d, &l, verb, &d->all);
 	deliver_log_end(&l, r, reason);
+	withdraw(d);
 	return r;
 }
 
@@ -132,11 +145,10 @@ refuse_message(struct delivery *d, bool bare_lf)
 
 	(void)message_finish(&d->message);
 	fault = d->message.fault;
-	r = d->message.too_big ? &reply_too_big
-	    : bare_lf          ? &reply_bare_lf_data
-			       : NULL;
-	if (r != NULL)
+	r = d->message.too_big ? &reply_too_big : &reply_bare_lf_data;
+	if (d->message.too_big || bare_lf)
 		return refuse(d, LOG_REJECTED, r, r->text);
+	r = &reply_write_error;
 	switch (fault) {
 	case 0:
 		return NULL;
@@ -151,9 +163,6 @@ refuse_message(struct delivery *d, bool bare_lf)
 	case EROFS:
 	case EPERM:
 		r = &reply_config_error;
-		break;
-	default:
-		r = &reply_write_error;
 		break;
 	}
 	if (fault != ENOMEM)
@@ -179,18 +188,6 @@ place_for(struct delivery *d, const struct account *a)
 	return p;
 }
 
-static int
-add_recipient(struct envelope *e, const struct transaction *t, size_t i)
-{
-	e->transaction = t;
-	if (e->recipients == NULL)
-		e->recipients = calloc(t->nrecipients, sizeof(*e->recipients));
-	if (e->recipients == NULL)
-		return -1;
-	e->recipients[e->n++] = t->recipients[i];
-	return 0;
-}
-
 /* Sorts the recipients into places, in the order of the accounts. */
 static int
 add_places(struct delivery *d)
@@ -211,8 +208,13 @@ add_places(struct delivery *d)
 				? &d->injected
 				: &place_for(d, &d->config->accounts[k])
 				       ->envelope;
-			if (add_recipient(e, t, i) == -1)
+			if (e->recipients == NULL)
+				e->recipients = calloc(t->nrecipients,
+				    sizeof(*e->recipients));
+			if (e->recipients == NULL)
 				return -1;
+			e->transaction = t;
+			e->recipients[e->n++] = t->recipients[i];
 		}
 	}
 	return 0;
@@ -250,20 +252,6 @@ fill_places(struct delivery *d)
 	return 0;
 }
 
-/* Takes back what is or may be stored: the client will come again. */
-static void
-withdraw(struct delivery *d)
-{
-	int64_t deadline_ms;
-	size_t i;
-
-	/* The reply must still come before the front server gives up. */
-	deadline_ms =
-	    clock_within(SWIFT_DELETE_MS, d->deadline_ms + WITHDRAW_LATE_MS);
-	for (i = 0; i < d->nplaces; i++)
-		swift_withdraw(*d->swift, &d->places[i].put, deadline_ms);
-}
-
 static const struct reply *
 refuse_store(struct delivery *d, const struct swift_put *p)
 {
@@ -274,17 +262,12 @@ refuse_store(struct delivery *d, const struct swift_put *p)
 	};
 	struct log_line l;
 
-	begin_line(d, &l, LOG_DEFERRED,
-	    p->outcome == SWIFT_MISCONFIGURED ? LOG_LEVEL_ERROR
-					      : LOG_LEVEL_WARNING,
-	    NULL);
+	begin_line(d, &l, LOG_DEFERRED, &d->all);
+	if (p->outcome == SWIFT_MISCONFIGURED)
+		l.level = LOG_LEVEL_ERROR;
 	log_add(&l, "account", "%s", p->account->name);
 	log_add(&l, "container", "%s", p->account->container);
-	log_add(&l, "request", "%s", p->request);
-	log_add(&l, "status", "%ld", p->status);
-	if (p->trans.len > 0)
-		log_add(&l, "trans", "%s", buf_text(&p->trans));
-	log_add(&l, "tries", "%u", p->tries);
+	swift_log_request(&l, p);
 	deliver_log_end(&l, replies[p->outcome], buf_text(&p->reason));
 	withdraw(d);
 	return replies[p->outcome];
@@ -295,15 +278,12 @@ static const struct reply *
 refuse_late(struct delivery *d)
 {
 	if (stream_peer_is_gone(d->client))
-		(void)refuse(d, LOG_LOST, &reply_write_error,
+		return refuse(d, LOG_LOST, &reply_write_error,
 		    "the client went away before the reply");
-	else if (clock_left_ms(d->deadline_ms) == 0)
-		(void)refuse(d, LOG_DEFERRED, &reply_write_error,
+	if (clock_left_ms(d->deadline_ms) == 0)
+		return refuse(d, LOG_DEFERRED, &reply_write_error,
 		    "the deadline has passed");
-	else
-		return NULL;
-	withdraw(d);
-	return &reply_write_error;
+	return NULL;
 }
 
 /* Uploads to every place; NULL when all of them are confirmed. */
@@ -332,13 +312,6 @@ store_all(struct delivery *d)
 	return NULL;
 }
 
-static void
-add_object(struct log_line *l, const struct swift_put *p)
-{
-	log_add(l, "object", "%s/%s%s", p->account->container,
-	    p->account->prefix, buf_text(&p->name));
-}
-
 /* The answer to the dot was lost: all stays, and the client comes again. */
 static const struct reply *
 stay_in_doubt(struct delivery *d, const char *reason)
@@ -346,12 +319,12 @@ stay_in_doubt(struct delivery *d, const char *reason)
 	struct log_line l;
 	size_t i;
 
-	begin_line(d, &l, LOG_IN_DOUBT, LOG_LEVEL_WARNING, NULL);
+	begin_line(d, &l, LOG_IN_DOUBT, &d->all);
 	log_add(&l, "relay", "%s", d->config->smtp.reinject);
 	for (i = 0; i < d->nplaces; i++)
 		log_add(&l, "account", "%s", d->places[i].put.account->name);
 	for (i = 0; i < d->nplaces; i++)
-		add_object(&l, &d->places[i].put);
+		swift_log_object(&l, &d->places[i].put);
 	deliver_log_end(&l, &reply_write_error, reason);
 	return &reply_write_error;
 }
@@ -375,27 +348,6 @@ refuse_inject(struct delivery *d, enum inject_outcome outcome)
 	    reason);
 }
 
-/*
- * The held-back dot.  It is the point of no return: the server takes
- * responsibility for its recipients when it answers 2yz, and what it answers
- * otherwise must not leave objects behind, but for an answer that was lost.
- */
-static const struct reply *
-forward(struct delivery *d)
-{
-	enum inject_outcome outcome;
-	const struct reply *r;
-
-	r = refuse_late(d);
-	if (r != NULL)
-		return r;
-	outcome = inject_commit(d->inject, d->deadline_ms);
-	r = refuse_inject(d, outcome);
-	if (outcome == INJECT_REFUSED || outcome == INJECT_FAILED)
-		withdraw(d);
-	return r;
-}
-
 /* All is committed; says under which name. */
 static const struct reply *
 accept_all(struct delivery *d)
@@ -405,9 +357,9 @@ accept_all(struct delivery *d)
 	struct log_line l;
 
 	for (p = d->places; p < d->places + d->nplaces; p++) {
-		begin_line(d, &l, LOG_STORED, LOG_LEVEL_INFO, &p->envelope);
+		begin_line(d, &l, LOG_STORED, &p->envelope);
 		log_add(&l, "account", "%s", p->put.account->name);
-		add_object(&l, &p->put);
+		swift_log_object(&l, &p->put);
 		log_add(&l, "trans", "%s", buf_text(&p->put.trans));
 		log_add(&l, "tries", "%u", p->put.tries);
 		log_add(&l, "delays", "%.3f/%.3f/%.3f",
@@ -418,7 +370,7 @@ accept_all(struct delivery *d)
 		log_end(&l);
 	}
 	if (d->injected.n > 0) {
-		begin_line(d, &l, LOG_FORWARDED, LOG_LEVEL_INFO, &d->injected);
+		begin_line(d, &l, LOG_FORWARDED, &d->injected);
 		log_add(&l, "relay", "%s", d->config->smtp.reinject);
 		log_add(&l, "dsn", "2.0.0");
 		log_escape(&reply, buf_text(&d->inject->reply),
@@ -454,8 +406,16 @@ deliver_commit(struct delivery *d, bool bare_lf)
 		    inject_content(d->inject, &d->message, d->deadline_ms));
 	if (r == NULL)
 		r = store_all(d);
+	/*
+	 * The held-back dot.  It is the point of no return: the server takes
+	 * responsibility for its recipients when it answers 2yz, and what it
+	 * answers otherwise must not leave objects behind, but for an answer
+	 * that was lost.
+	 */
 	if (r == NULL && d->injected.n > 0)
-		r = forward(d);
+		r = refuse_late(d);
+	if (r == NULL && d->injected.n > 0)
+		r = refuse_inject(d, inject_commit(d->inject, d->deadline_ms));
 	/* Dropping the connection is what takes the content back. */
 	inject_end(d->inject);
 	return r == NULL ? accept_all(d) : r;

@@ -28,6 +28,7 @@ struct delivery {
 	struct message message;
 	struct place *places; /* owned */
 	size_t nplaces;
+	struct envelope all;      /* every recipient, borrowed */
 	struct envelope injected; /* what the re-injection server gets */
 	int64_t started_ms;       /* clock_ms() of 354 */
 	struct timespec ended;    /* of the end of data, time of day */
@@ -56,8 +57,8 @@ void deliver_close(struct delivery *d);
  * Begins a log line about a transaction: client, from, and to, which is left
  * out where there is no recipient.
  */
-void deliver_log(struct log_line *l, enum log_verb verb, enum log_level level,
-    const char *peer, const struct envelope *e);
+void deliver_log(struct log_line *l, enum log_verb verb, const char *peer,
+    const struct envelope *e);
 
 /* Ends it with the reply's status and the reason. */
 void deliver_log_end(struct log_line *l, const struct reply *r,

@@ -3,17 +3,14 @@
  * One SMTP session, from the greeting to the end.  The only place that sends
  * replies to the client.
  */
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "deliver.h"
@@ -58,40 +55,40 @@ send_reply(struct session *s, const struct reply *r)
 static void
 identify(struct session *s, int fd)
 {
-	struct sockaddr_storage address = { 0 };
-	const struct sockaddr_in *in = (const void *)&address;
-	const struct sockaddr_in6 *in6 = (const void *)&address;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_storage longest;
+	} a = { .any.sa_family = AF_UNSPEC };
+	const struct in6_addr *v6 = &a.in6.sin6_addr;
 	char text[INET6_ADDRSTRLEN] = "?";
-	const unsigned char *v4;
-	socklen_t len;
+	socklen_t len = sizeof(a);
 
-	len = sizeof(address);
-	if (getpeername(fd, (struct sockaddr *)&address, &len) == -1) {
+	if (getpeername(fd, &a.any, &len) == -1) {
 		s->local = errno == ENOTSOCK;
 		s->gone = errno == ENOTCONN;
 		memcpy(s->peer, "localhost[pipe]", 16);
 		return;
 	}
-	v4 = NULL;
-	switch (address.ss_family) {
+	switch (a.any.sa_family) {
 	case AF_UNIX:
 		s->local = true;
 		memcpy(text, "unix", 5);
 		break;
 	case AF_INET:
-		v4 = (const unsigned char *)&in->sin_addr;
-		(void)inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
+		s->local = ntohl(a.in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+		(void)inet_ntop(AF_INET, &a.in.sin_addr, text, sizeof(text));
 		break;
 	case AF_INET6:
-		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-			v4 = in6->sin6_addr.s6_addr + 12;
-		(void)inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
-		s->local = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+		s->local = IN6_IS_ADDR_LOOPBACK(v6) ||
+			   (IN6_IS_ADDR_V4MAPPED(v6) &&
+			       v6->s6_addr[12] == IN_LOOPBACKNET);
+		(void)inet_ntop(AF_INET6, v6, text, sizeof(text));
 		break;
 	default:
 		break;
 	}
-	s->local = s->local || (v4 != NULL && v4[0] == 127);
 	(void)snprintf(s->peer, sizeof(s->peer), "%s[%s]",
 	    s->local ? "localhost" : "unknown", text);
 }
@@ -104,8 +101,8 @@ log_refused(struct session *s, struct recipient *recipient,
 		recipient == NULL ? 0 : 1 };
 	struct log_line l;
 
-	deliver_log(&l, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED,
-	    r->code >= 500 ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, s->peer, &e);
+	deliver_log(&l, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED, s->peer,
+	    &e);
 	deliver_log_end(&l, r, reason);
 }
 
@@ -148,7 +145,7 @@ log_lost(struct session *s, const char *reason)
 	const struct envelope e = { t, t->recipients, t->nrecipients };
 	struct log_line l;
 
-	deliver_log(&l, LOG_LOST, LOG_LEVEL_INFO, s->peer, &e);
+	deliver_log(&l, LOG_LOST, s->peer, &e);
 	log_add_quoted(&l, "reason", reason);
 	log_end(&l);
 }
@@ -319,15 +316,10 @@ refuse_remote(struct session *s)
 }
 
 void
-session_run(const struct config *config, int in, int out)
+session_run(const struct config *config, int in, int out, int stop)
 {
 	struct session s = { .config = config };
-	sigset_t set;
-	int stop;
 
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTERM);
-	stop = signalfd(-1, &set, SFD_CLOEXEC);
 	s.end_ms = clock_ms() + config->smtp.session_limit_s * 1000;
 	identify(&s, in);
 	inject_init(&s.inject, &config->smtp);
@@ -345,8 +337,6 @@ session_run(const struct config *config, int in, int out)
 	inject_free(&s.inject);
 	swift_close(s.swift);
 	smtp_free(&s.smtp);
-	if (stop != -1)
-		(void)close(stop);
 }
 
 void

@@ -911,6 +911,23 @@ pause_ms(const struct swift_put *p)
 	return wait_ms < clock_left_ms(p->deadline_ms) ? (int)wait_ms : -1;
 }
 
+void
+swift_log_request(struct log_line *l, const struct swift_put *p)
+{
+	log_add(l, "request", "%s", p->request);
+	log_add(l, "status", "%ld", p->status);
+	if (p->trans.len > 0)
+		log_add(l, "trans", "%s", buf_text(&p->trans));
+	log_add(l, "tries", "%u", p->tries);
+}
+
+void
+swift_log_object(struct log_line *l, const struct swift_put *p)
+{
+	log_add(l, "object", "%s/%s%s", p->account->container,
+	    p->account->prefix, buf_text(&p->name));
+}
+
 /* A fault that is tried again; the last one is in the caller's line. */
 static void
 log_try(const struct swift_put *p)
@@ -919,11 +936,7 @@ log_try(const struct swift_put *p)
 
 	log_begin(&l, LOG_ACCOUNT, LOG_LEVEL_WARNING);
 	log_add(&l, "account", "%s", p->account->name);
-	log_add(&l, "request", "%s", p->request);
-	log_add(&l, "status", "%ld", p->status);
-	if (p->trans.len > 0)
-		log_add(&l, "trans", "%s", buf_text(&p->trans));
-	log_add(&l, "tries", "%u", p->tries);
+	swift_log_request(&l, p);
 	log_add_quoted(&l, "reason", buf_text(&p->reason));
 	log_end(&l);
 }
@@ -1018,8 +1031,7 @@ swift_withdraw(struct swift *s, struct swift_put *p, int64_t deadline_ms)
 		return;
 	log_begin(&l, LOG_IN_DOUBT, LOG_LEVEL_WARNING);
 	log_add(&l, "account", "%s", p->account->name);
-	log_add(&l, "object", "%s/%s%s", p->account->container,
-	    p->account->prefix, buf_text(&p->name));
+	swift_log_object(&l, p);
 	log_add_quoted(&l, "reason", buf_text(&reason));
 	log_end(&l);
 }

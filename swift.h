@@ -18,6 +18,7 @@
 #include "buf.h"
 #include "config.h"
 #include "http.h"
+#include "log.h"
 #include "message.h"
 
 enum swift_outcome {
@@ -97,6 +98,10 @@ void swift_withdraw(struct swift *s, struct swift_put *p, int64_t deadline_ms);
  */
 int swift_delete(struct swift *s, const struct swift_put *p,
     int64_t deadline_ms, struct buf *reason, long *status);
+
+/* Add the newest request and its answer, or the object, to a line. */
+void swift_log_request(struct log_line *l, const struct swift_put *p);
+void swift_log_object(struct log_line *l, const struct swift_put *p);
 
 /*
  * HEAD of the object, or of the container, once logged in.  Returns p->outcome

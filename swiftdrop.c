@@ -6,6 +6,7 @@
  */
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -303,13 +304,13 @@ serve(const struct options *o, bool stderr_is_free)
 {
 	BUF(faults, FAULTS_MAX);
 	struct config config;
-	sigset_t set;
+	sigset_t term;
 	int in, out, passed;
 
 	/* From here on SIGTERM is looked at where it does no harm. */
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)sigemptyset(&term);
+	(void)sigaddset(&term, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &term, NULL);
 	passed = passed_socket();
 	in = passed >= 0 ? passed : STDIN_FILENO;
 	out = passed >= 0 ? passed : STDOUT_FILENO;
@@ -335,7 +336,7 @@ serve(const struct options *o, bool stderr_is_free)
 	log_open(config.smtp.log, stderr_is_free);
 	clear_environment();
 	say_lines(LOG_LEVEL_WARNING, &config.warnings, false);
-	session_run(&config, in, out);
+	session_run(&config, in, out, signalfd(-1, &term, SFD_CLOEXEC));
 	log_close();
 	config_free(&config);
 	return EX_OK;

@@ -691,7 +691,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	add_dialogue(&dialogue, *data);
 	fill(in, dialogue.data, dialogue.len);
 	fill(out, "", 0);
-	session_run(&config, in, out);
+	session_run(&config, in, out, -1);
 	for (p = peers; p < peers + PEERS; p++)
 		if (p->fd != -1)
 			hang_up(p);

@@ -160,7 +160,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	fill(in, data, size);
 	fill(out, "", 0);
-	session_run(&config, in, out);
+	session_run(&config, in, out, -1);
 	check_replies();
 	check_decoder((const char *)data, size);
 	return 0;
