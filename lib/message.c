@@ -16,7 +16,7 @@
 #include "banned.h"
 
 enum {
-	CHUNK = 64 * 1024 /* octets read at a time */
+	CHUNK = 4 * 1024 /* octets read at a time */
 };
 
 void
@@ -157,7 +157,7 @@ message_read(const void *context, int64_t offset, void *data, size_t len)
 static int64_t
 received_length(const struct message *m)
 {
-	char data[1024], last = '\0';
+	char data[CHUNK], last = '\0';
 	int64_t offset;
 	ssize_t i, n;
 
@@ -177,8 +177,8 @@ received_length(const struct message *m)
 int
 message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 {
+	char data[CHUNK];
 	void *digest;
-	char *chunk;
 	int64_t offset;
 	ssize_t n;
 
@@ -189,17 +189,14 @@ message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 		memcpy(hex, m->sha256_hex, DIGEST_SHA256_HEX);
 		return 0;
 	}
-	digest = digest_sha256();
-	chunk = malloc(CHUNK);
 	errno = ENOMEM;
-	n = digest == NULL || chunk == NULL ? -1 : 1;
-	for (; n > 0; offset += n) {
-		n = message_read(m, offset, chunk, CHUNK);
-		if (n > 0)
-			digest_add(digest, chunk, (size_t)n);
-	}
+	digest = digest_sha256();
+	if (digest == NULL)
+		return -1;
+	for (; (n = message_read(m, offset, data, sizeof(data))) > 0;
+	     offset += n)
+		digest_add(digest, data, (size_t)n);
 	digest_hex(digest, hex);
-	free(chunk);
 	return n == 0 ? 0 : -1;
 }
 
@@ -217,14 +214,13 @@ message_close(struct message *m)
 int
 message_try_spool(const char *spool_directory)
 {
-	int fd, result, saved;
+	struct message m = { .fd = open_file(spool_directory) };
 
-	fd = open_file(spool_directory);
-	if (fd == -1)
+	if (m.fd == -1)
 		return -1;
-	result = write(fd, "", 1) == 1 ? 0 : -1;
-	saved = errno;
-	(void)close(fd);
-	errno = saved;
-	return result;
+	write_file(&m, "", 1); /* which closes it where it cannot */
+	if (m.fault == 0)
+		return close(m.fd);
+	errno = m.fault;
+	return -1;
 }
