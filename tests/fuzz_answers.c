@@ -20,29 +20,21 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <poll.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "fuzz.h"
 
 #include "config.h"
 #include "session.h"
 #include "text.h"
 
 #include "banned.h"
-
-/* libFuzzer's entry points; llvm.org/docs/LibFuzzer.html */
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
 	ACCOUNTS = 3,
@@ -144,25 +136,6 @@ static size_t nanswers;
 static struct peer peers[PEERS];
 static struct object objects[MESSAGES][ACCOUNTS];
 static bool dots[MESSAGES]; /* answered 2yz */
-
-static void
-require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz_answers: want %s\n", what);
-	abort();
-}
-
-/* Makes a file of these octets, to be read from its start. */
-static void
-fill(int fd, const void *data, size_t size)
-{
-	require(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0,
-	    "an empty file");
-	require(write(fd, data, size) == (ssize_t)size, "a full file");
-	require(lseek(fd, 0, SEEK_SET) == 0, "a file at its start");
-}
 
 /* ---- what an answer says ------------------------------------------------- */
 

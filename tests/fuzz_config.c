@@ -7,21 +7,14 @@
  */
 #include <sys/mman.h>
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "fuzz.h"
 
 #include "config.h"
 #include "route.h"
 
 #include "banned.h"
-
-/* libFuzzer's entry points; llvm.org/docs/LibFuzzer.html */
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
 	VARIABLES_MAX = 16
@@ -29,15 +22,6 @@ enum {
 
 static int file = -1;
 static char path[64];
-
-static void
-require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz_config: want %s\n", what);
-	abort();
-}
 
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -50,14 +34,6 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	require(file != -1, "memfd_create");
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	return 0;
-}
-
-static void
-fill(const void *data, size_t size)
-{
-	require(ftruncate(file, 0) == 0 &&
-		    pwrite(file, data, size, 0) == (ssize_t)size,
-	    "a full file");
 }
 
 /* What is behind the file's octets, each with the name that makes it ours. */
@@ -147,7 +123,7 @@ check_printed(const struct config *c)
 
 	config_print(c, &text);
 	require(text.error == 0, "a printed configuration");
-	fill(buf_text(&text), text.len);
+	fill(file, buf_text(&text), text.len);
 	require(config_load(&second, path, nothing, &faults) == 0,
 	    buf_text(&faults));
 	require(second.naccounts == c->naccounts &&
@@ -171,7 +147,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	len = strnlen(text, size);
 	take_variables(text + len, size - len, &variables, environment);
-	fill(text, len);
+	fill(file, text, len);
 	if (config_load(&c, path, environment, &faults) == 0) {
 		require(faults.len == 0, "no fault that is none");
 		require(c.naccounts > 0, "an account");

@@ -11,14 +11,10 @@
 
 #include <ctype.h>
 #include <jansson.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
+
+#include "fuzz.h"
 
 #include "file.h"
 #include "image/agree.h"
@@ -28,10 +24,6 @@
 #include "text.h"
 
 #include "banned.h"
-
-/* libFuzzer's entry points; llvm.org/docs/LibFuzzer.html */
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
 	VARIABLES_MAX = 64,
@@ -81,15 +73,6 @@ static struct table usual_main;
 static struct buf usual_master = { .max = FILE_MAX };
 static int file = -1;
 static char path[64];
-
-static void
-require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz_entry: want %s\n", what);
-	abort();
-}
 
 /* ---- texts --------------------------------------------------------------- */
 
@@ -460,9 +443,7 @@ check_read_back(const struct settings *s, const struct buf *ini)
 	struct config config;
 	bool same;
 
-	require(ftruncate(file, 0) == 0 &&
-		    pwrite(file, ini->data, ini->len, 0) == (ssize_t)ini->len,
-	    "a full file");
+	fill(file, ini->data, ini->len);
 	same = config_load(&config, path, NULL, &ignored) == 0 &&
 	       is_same_config(&s->config, &config);
 	config_free(&config);

@@ -7,22 +7,15 @@
  */
 #include <sys/mman.h>
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "fuzz.h"
 
 #include "config.h"
 #include "session.h"
 #include "smtp.h"
 
 #include "banned.h"
-
-/* libFuzzer's entry points; llvm.org/docs/LibFuzzer.html */
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Port 1 and a path below a file: both refuse at once, on every machine. */
 static const char config_text[] =
@@ -51,25 +44,6 @@ static const char config_text[] =
 
 static struct config config;
 static int in = -1, out = -1;
-
-static void
-require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	(void)fprintf(stderr, "fuzz_session: want %s\n", what);
-	abort();
-}
-
-/* Makes a file of these octets, to be read from its start. */
-static void
-fill(int fd, const void *data, size_t size)
-{
-	require(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0,
-	    "an empty file");
-	require(write(fd, data, size) == (ssize_t)size, "a full file");
-	require(lseek(fd, 0, SEEK_SET) == 0, "a file at its start");
-}
 
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)

@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "failing.h"
+
 #include "image/agree.h"
 #include "image/health.h"
 #include "image/logs.h"
@@ -99,67 +101,6 @@ teardown(void **state)
 		(void)unlink(files[i].name);
 	(void)unlink("swiftdrop.ini");
 	return chdir("/") == 0 ? rmdir(folder) : -1;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_reallocarray(void *old, size_t n, size_t size);
-char *__real_strdup(const char *text);
-char *__real_strndup(const char *text, size_t len);
-void __real_free(void *memory);
-
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_reallocarray(void *old, size_t n, size_t size);
-char *__wrap_strdup(const char *text);
-char *__wrap_strndup(const char *text, size_t len);
-void __wrap_free(void *memory);
-
-static unsigned int left; /* allocations until one fails; 0 for none */
-
-static bool
-fails(void)
-{
-	if (left == 0 || --left > 0)
-		return false;
-	errno = ENOMEM;
-	return true;
-}
-
-void *
-__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *
-__wrap_reallocarray(void *old, size_t n, size_t size)
-{
-	return fails() ? NULL : __real_reallocarray(old, n, size);
-}
-
-char *
-__wrap_strdup(const char *text)
-{
-	return fails() ? NULL : __real_strdup(text);
-}
-
-char *
-__wrap_strndup(const char *text, size_t len)
-{
-	return fails() ? NULL : __real_strndup(text, len);
-}
-
-void
-__wrap_free(void *memory)
-{
-	__real_free(memory);
 }
 
 /*

@@ -2,8 +2,7 @@
 /*
  * Each allocation fails once: what comes of it is the whole or a fault, and
  * never a part of the whole.  And what held a secret is wiped before it is
- * freed.  The linker puts what is here in the place of what our own files
- * call; libraries keep theirs.
+ * freed.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -11,6 +10,8 @@
 #include <unistd.h>
 
 #include "unit.h"
+
+#include "failing.h"
 
 #include "clock.h"
 #include "config.h"
@@ -23,61 +24,10 @@
 
 #define SECRET "swordfish"
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_reallocarray(void *old, size_t n, size_t size);
-char *__real_strdup(const char *text);
-char *__real_strndup(const char *text, size_t len);
 void __real_free(void *memory);
-
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_reallocarray(void *old, size_t n, size_t size);
-char *__wrap_strdup(const char *text);
-char *__wrap_strndup(const char *text, size_t len);
 void __wrap_free(void *memory);
 
-static unsigned int left;  /* allocations until one fails; 0 for none */
 static unsigned int leaks; /* secrets that were freed as they are */
-
-static bool
-fails(void)
-{
-	if (left == 0 || --left > 0)
-		return false;
-	errno = ENOMEM;
-	return true;
-}
-
-void *
-__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *
-__wrap_reallocarray(void *old, size_t n, size_t size)
-{
-	return fails() ? NULL : __real_reallocarray(old, n, size);
-}
-
-char *
-__wrap_strdup(const char *text)
-{
-	return fails() ? NULL : __real_strdup(text);
-}
-
-char *
-__wrap_strndup(const char *text, size_t len)
-{
-	return fails() ? NULL : __real_strndup(text, len);
-}
 
 void
 __wrap_free(void *memory)
