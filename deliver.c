@@ -34,7 +34,6 @@ deliver_open(struct delivery *d)
 
 	d->all = (struct envelope){ t, t->recipients, t->nrecipients };
 	d->started_ms = clock_ms();
-	d->message = (struct message){ .fd = -1 };
 	message_open(&d->message, d->config->smtp.spool_directory,
 	    d->config->smtp.message_size_limit);
 }
@@ -340,10 +339,9 @@ refuse_inject(struct delivery *d, enum inject_outcome outcome)
 		return NULL;
 	if (outcome == INJECT_IN_DOUBT)
 		return stay_in_doubt(d, reason);
-	r = outcome == INJECT_FAILED
-		? &reply_write_error
-		: smtp_compose(d->smtp, d->inject->code, NULL, "%s",
-		      buf_text(&d->inject->reply));
+	r = outcome == INJECT_FAILED ? &reply_write_error
+				     : smtp_compose(d->smtp, d->inject->code,
+					   "%s", buf_text(&d->inject->reply));
 	return refuse(d, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED, r,
 	    reason);
 }
@@ -380,7 +378,7 @@ accept_all(struct delivery *d)
 	}
 	if (d->nplaces == 0)
 		return &reply_forwarded;
-	return smtp_compose(d->smtp, 250, "2.0.0", "Ok: stored as %s",
+	return smtp_compose(d->smtp, 250, "2.0.0 Ok: stored as %s",
 	    buf_text(&d->places[0].put.name));
 }
 

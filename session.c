@@ -130,10 +130,9 @@ settle(void *context, struct recipient *recipient)
 	outcome = inject_recipient(&s->inject, &s->smtp.transaction, recipient);
 	if (outcome == INJECT_OK)
 		return &reply_rcpt_ok;
-	r = outcome == INJECT_REFUSED
-		? smtp_compose(&s->smtp, s->inject.code, NULL, "%s",
-		      buf_text(&s->inject.reply))
-		: &reply_write_error;
+	r = outcome == INJECT_REFUSED ? smtp_compose(&s->smtp, s->inject.code,
+					    "%s", buf_text(&s->inject.reply))
+				      : &reply_write_error;
 	log_refused(s, recipient, r, buf_text(&s->inject.reason));
 	return r;
 }
@@ -213,30 +212,22 @@ next_reply(struct session *s, struct buf *line, enum stream_status *status)
 	else
 		*status = stream_read_line(&s->client, line, SMTP_LINE_MAX,
 		    s->end_ms);
-	switch (*status) {
-	case STREAM_OK:
-		r = smtp_command(&s->smtp, buf_text(line), line->len);
-		if (r != &reply_config_error)
-			return r;
+	if (*status == STREAM_TOO_LONG)
+		return line->error != 0
+			   ? &reply_write_error
+			   : smtp_refuse(&s->smtp, &reply_line_too_long);
+	if (*status == STREAM_BARE_LF)
+		return smtp_refuse(&s->smtp, &reply_bare_lf);
+	if (*status != STREAM_OK)
+		return NULL;
+	r = smtp_command(&s->smtp, buf_text(line), line->len);
+	if (r == &reply_config_error) {
 		/* The server in front took what we do not understand. */
 		buf_addf(&reason, "%s: ", s->smtp.softened->text);
 		log_escape(&reason, line->data, line->len, 500);
 		log_refused(s, NULL, r, buf_text(&reason));
-		return r;
-	case STREAM_TOO_LONG:
-		*status = STREAM_OK;
-		return line->error != 0
-			   ? &reply_write_error
-			   : smtp_refuse(&s->smtp, &reply_line_too_long);
-	case STREAM_BARE_LF:
-		*status = STREAM_OK;
-		return smtp_refuse(&s->smtp, &reply_bare_lf);
-	case STREAM_END:
-	case STREAM_TIMEOUT:
-	case STREAM_STOP:
-		break;
 	}
-	return NULL;
+	return r;
 }
 
 /* Command by command, until QUIT (STREAM_OK) or something stops it. */

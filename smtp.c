@@ -76,9 +76,9 @@ is_ret(const char *value)
 	return strcasecmp(value, "FULL") == 0 || strcasecmp(value, "HDRS") == 0;
 }
 
-/* Printable, and UTF-8 for utf-8-addr-xtext (RFC 6533 section 3). */
+/* As an xtext, in UTF-8 for utf-8-addr-xtext (RFC 6533 section 3). */
 static bool
-is_xtext(const char *value)
+is_printable(const char *value)
 {
 	return !text_has_control(value) && utf8_is_valid(value, strlen(value));
 }
@@ -86,7 +86,7 @@ is_xtext(const char *value)
 static bool
 is_orcpt(const char *value)
 {
-	return is_xtext(value) && strchr(value, ';') != NULL;
+	return is_printable(value) && strchr(value, ';') != NULL;
 }
 
 /* RFC 3461 section 4.1 */
@@ -113,9 +113,9 @@ const struct smtp_parameter smtp_parameters[PARAMETERS] = {
 	[PARAMETER_SIZE] = { "SIZE", "SIZE", true, is_number },            /* RFC 1870 */
 	[PARAMETER_BODY] = { "BODY", "8BITMIME", true, is_body },          /* RFC 6152 */
 	[PARAMETER_SMTPUTF8] = { "SMTPUTF8", "SMTPUTF8", true, NULL },     /* RFC 6531 */
-	[PARAMETER_AUTH] = { "AUTH", "AUTH", true, is_xtext },             /* RFC 4954 */
+	[PARAMETER_AUTH] = { "AUTH", "AUTH", true, is_printable },         /* RFC 4954 */
 	[PARAMETER_RET] = { "RET", "DSN", true, is_ret },                  /* RFC 3461 */
-	[PARAMETER_ENVID] = { "ENVID", "DSN", true, is_xtext },            /* RFC 3461 */
+	[PARAMETER_ENVID] = { "ENVID", "DSN", true, is_printable },        /* RFC 3461 */
 	[PARAMETER_NOTIFY] = { "NOTIFY", "DSN", false, is_notify },        /* RFC 3461 */
 	[PARAMETER_ORCPT] = { "ORCPT", "DSN", false, is_orcpt },           /* RFC 3461 */
 };
@@ -184,8 +184,7 @@ smtp_free(struct smtp *s)
 const struct reply *
 smtp_greeting(struct smtp *s)
 {
-	return smtp_compose(s, 220, NULL, "%s ESMTP swiftdrop",
-	    s->config->hostname);
+	return smtp_compose(s, 220, "%s ESMTP swiftdrop", s->config->hostname);
 }
 
 const struct reply *
@@ -213,11 +212,10 @@ next_word(char **text)
 static const struct reply *
 do_helo(struct smtp *s, char *argument)
 {
-	if (strchr(argument, ' ') != NULL || text_has_control(argument) ||
-	    !utf8_is_valid(argument, strlen(argument)))
+	if (strchr(argument, ' ') != NULL || !is_printable(argument))
 		return &reply_syntax;
 	transaction_reset(&s->transaction);
-	return smtp_compose(s, 250, NULL, "%s", s->config->hostname);
+	return smtp_compose(s, 250, "%s", s->config->hostname);
 }
 
 static const struct reply *
@@ -358,10 +356,7 @@ take_path(char **argument, const char *keyword, bool taken, char **path,
 	/* What there is no memory for may be an address all the same. */
 	if (a->local.error != 0 || a->domain.error != 0)
 		return &reply_write_error;
-	if (good ||
-	    (taken && !text_has_control(*path) && utf8_is_valid(p, len)))
-		return NULL;
-	return &reply_syntax;
+	return good || (taken && is_printable(*path)) ? NULL : &reply_syntax;
 }
 
 /* NULL, or the reply that refuses one of the parameters. */
@@ -536,14 +531,14 @@ static const struct command {
 
 /* The row of a verb for this state, else any row of that verb, else NULL. */
 static const struct command *
-find_command(const struct smtp *s, const char *line, size_t verb_len)
+find_command(const struct smtp *s, const char *verb)
 {
 	const struct command *found;
 	size_t i;
 
 	found = NULL;
 	for (i = 0; i < COUNT(commands); i++) {
-		if (!text_is(line, verb_len, commands[i].verb))
+		if (strcasecmp(verb, commands[i].verb) != 0)
 			continue;
 		found = &commands[i];
 		if ((found->allowed & IN(s->state)) != 0)
@@ -552,23 +547,22 @@ find_command(const struct smtp *s, const char *line, size_t verb_len)
 	return found;
 }
 
-/* Runs a command whose argument is there, or not, as it must be. */
+/*
+ * Runs a command whose argument is there, or not, as it must be.  What the
+ * server in front has taken must not bounce: where we cannot, the two
+ * disagree, which is a fault of the configuration.
+ */
 static const struct reply *
 run(struct smtp *s, const struct command *command, char *argument)
 {
-	if (command->argument == (*argument == '\0' ? NEEDED : NONE))
-		return &reply_syntax;
-	return command->run == NULL ? command->reply
-				    : command->run(s, argument);
-}
+	const struct reply *r;
 
-/*
- * What the server in front has taken must not bounce: where we cannot, the
- * two disagree, which is a fault of the configuration.
- */
-static const struct reply *
-soften(struct smtp *s, const struct command *command, const struct reply *r)
-{
+	if (command->argument == (*argument == '\0' ? NEEDED : NONE))
+		r = &reply_syntax;
+	else if (command->run == NULL)
+		r = command->reply;
+	else
+		r = command->run(s, argument);
 	if (!s->in_front || r->code < 500 ||
 	    (IN(command->next) & IN_TRANSACTION) == 0 || r == &reply_too_big ||
 	    r == &reply_unknown_550 || r == &s->composed)
@@ -582,7 +576,6 @@ smtp_command(struct smtp *s, const char *line, size_t len)
 {
 	const struct command *command;
 	const struct reply *r;
-	size_t verb_len;
 	char *argument, *copy, *verb;
 
 	if (memchr(line, '\0', len) != NULL)
@@ -592,17 +585,16 @@ smtp_command(struct smtp *s, const char *line, size_t len)
 	copy = strndup(line, len);
 	if (copy == NULL)
 		return &reply_write_error;
-	verb = copy + strspn(copy, SMTP_BLANKS);
-	verb_len = strcspn(verb, SMTP_BLANKS);
-	argument = verb + verb_len;
+	argument = copy;
+	verb = next_word(&argument);
 	argument += strspn(argument, SMTP_BLANKS);
-	command = find_command(s, verb, verb_len);
+	command = find_command(s, verb == NULL ? "" : verb);
 	if (command == NULL)
 		r = &reply_unknown;
 	else if ((command->allowed & IN(s->state)) == 0)
 		r = &reply_sequence;
 	else
-		r = soften(s, command, run(s, command, argument));
+		r = run(s, command, argument);
 	/* The only place, but for the end of data, where the state changes. */
 	if ((r->code < 400 || r == &reply_lmtp) && command->next != SMTP_SAME)
 		s->state = command->next;
@@ -638,8 +630,7 @@ smtp_reply_status(const struct reply *r, char code[16])
 }
 
 const struct reply *
-smtp_compose(struct smtp *s, int code, const char *status, const char *format,
-    ...)
+smtp_compose(struct smtp *s, int code, const char *format, ...)
 {
 	va_list args;
 
@@ -647,7 +638,7 @@ smtp_compose(struct smtp *s, int code, const char *status, const char *format,
 	va_start(args, format);
 	buf_vaddf(&s->text, format, args);
 	va_end(args);
-	s->composed = (struct reply){ code, status, buf_text(&s->text) };
+	s->composed = (struct reply){ code, NULL, buf_text(&s->text) };
 	return &s->composed;
 }
 

@@ -52,22 +52,17 @@ static const char usage_text[] =
     "       swiftdrop [-c FILE] check [--write[=OCTETS]] [ADDRESS...]\n"
     "       swiftdrop [-c FILE] login [ACCOUNT...]\n"
     "       swiftdrop [-c FILE] config\n"
-    "       swiftdrop --version | --help\n"
-    "\n"
+    "       swiftdrop --version | --help\n\n"
     "Serves one SMTP session on descriptors 0 and 1, or on the socket that\n"
-    "systemd passes, and stores each message as an object in OpenStack "
-    "Swift.\n"
-    "\n"
+    "systemd passes, and stores each message as an object in an OpenStack\n"
+    "Swift container.\n\n"
     "  -c, --config=FILE   configuration (default " CONFIG_FILE ")\n"
-    "      --write[=OCTETS]  check: also store and delete a probe of that "
-    "size\n"
+    "      --write[=OCTETS]  check: store and delete a probe of that size\n"
     "      --help          show this help and exit\n"
-    "      --version       show the version and exit\n"
-    "\n"
+    "      --version       show the version and exit\n\n"
     "  check    try the accounts, or those that the addresses route to\n"
     "  login    log in and replace the accounts' token_file\n"
-    "  config   print the effective configuration, secrets as ***\n"
-    "\n"
+    "  config   print the effective configuration, secrets as ***\n\n"
     "See swiftdrop(8) and swiftdrop.ini(5).\n";
 
 static const char license_text[] =
@@ -95,15 +90,10 @@ is_same_channel(int a, int b)
 static bool
 protect_stderr(int client)
 {
-	int null;
-
 	if (!is_same_channel(client, STDERR_FILENO))
 		return true;
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null != -1) {
-		(void)dup2(null, STDERR_FILENO);
-		(void)close(null);
-	}
+	/* What is opened for it, closefrom(3) closes. */
+	(void)dup2(open("/dev/null", O_RDWR), STDERR_FILENO);
 	return false;
 }
 
@@ -233,9 +223,9 @@ is_connection(int fd)
 }
 
 /*
- * The descriptor that systemd passes, -1 where it passes none, or -2 where it
- * is not one connection.  libsystemd is loaded only where LISTEN_PID is ours:
- * no other session pays for it.
+ * How many connections systemd passes: one, none, or -1 where what it passes
+ * is not one.  libsystemd is loaded only where LISTEN_PID is ours: no other
+ * session pays for it.
  */
 static int
 passed_socket(void)
@@ -252,18 +242,13 @@ passed_socket(void)
 	pid = getenv("LISTEN_PID");
 	if (pid == NULL || strtol(pid, &end, 10) != (long)getpid() ||
 	    *end != '\0')
-		return -1;
+		return 0;
 	library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
 	if (library != NULL)
 		listen_fds.address = dlsym(library, "sd_listen_fds");
-	if (listen_fds.address == NULL)
-		return -2;
-	n = listen_fds.call(0);
-	if (n == 0)
-		return -1;
-	return n == 1 && is_connection(SD_LISTEN_FDS_START)
-		   ? SD_LISTEN_FDS_START
-		   : -2;
+	n = listen_fds.address == NULL ? -1 : listen_fds.call(0);
+	return n == 0 || (n == 1 && is_connection(SD_LISTEN_FDS_START)) ? n
+									: -1;
 }
 
 /*
@@ -305,23 +290,22 @@ serve(const struct options *o, bool stderr_is_free)
 	BUF(faults, FAULTS_MAX);
 	struct config config;
 	sigset_t term;
-	int in, out, passed;
+	int passed;
 
 	/* From here on SIGTERM is looked at where it does no harm. */
 	(void)sigemptyset(&term);
 	(void)sigaddset(&term, SIGTERM);
 	(void)sigprocmask(SIG_BLOCK, &term, NULL);
 	passed = passed_socket();
-	in = passed >= 0 ? passed : STDIN_FILENO;
-	out = passed >= 0 ? passed : STDOUT_FILENO;
-	if (passed != -1)
-		stderr_is_free =
-		    protect_stderr(SD_LISTEN_FDS_START) && stderr_is_free;
-	/* A client on pipes. */
+	if (passed != 0) {
+		(void)dup2(SD_LISTEN_FDS_START, STDIN_FILENO);
+		(void)dup2(SD_LISTEN_FDS_START, STDOUT_FILENO);
+	}
+	/* The same, or a client on pipes. */
 	stderr_is_free = protect_stderr(STDOUT_FILENO) && stderr_is_free;
-	closefrom(passed >= 0 ? SD_LISTEN_FDS_START + 1 : STDERR_FILENO + 1);
+	closefrom(STDERR_FILENO + 1);
 	log_open("auto", stderr_is_free);
-	if (passed == -2) {
+	if (passed == -1) {
 		log_text(LOG_CONFIG, LOG_LEVEL_ERROR,
 		    "LISTEN_FDS does not pass one connected stream socket; "
 		    "set Accept=yes in the .socket unit");
@@ -329,14 +313,15 @@ serve(const struct options *o, bool stderr_is_free)
 	}
 	if (config_load(&config, o->config_file, environ, &faults) == -1) {
 		say_lines(LOG_LEVEL_ERROR, &faults, false);
-		session_refuse(out);
+		session_refuse(STDOUT_FILENO);
 		config_free(&config);
 		return EX_CONFIG;
 	}
 	log_open(config.smtp.log, stderr_is_free);
 	clear_environment();
 	say_lines(LOG_LEVEL_WARNING, &config.warnings, false);
-	session_run(&config, in, out, signalfd(-1, &term, SFD_CLOEXEC));
+	session_run(&config, STDIN_FILENO, STDOUT_FILENO,
+	    signalfd(-1, &term, SFD_CLOEXEC));
 	log_close();
 	config_free(&config);
 	return EX_OK;

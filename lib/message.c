@@ -106,10 +106,8 @@ message_add(void *context, const char *text, size_t len)
 	/* What was kept in memory goes first. */
 	if (m->fd == -1) {
 		m->fd = open_file(m->spool_directory);
-		if (m->fd == -1) {
+		if (m->fd == -1)
 			fail(m, errno);
-			return;
-		}
 		write_file(m, buf_text(&m->memory), m->memory.len);
 		buf_free(&m->memory);
 	}
@@ -185,10 +183,6 @@ message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 	offset = received_length(m);
 	if (offset == -1)
 		return -1;
-	if (offset == 0) {
-		memcpy(hex, m->sha256_hex, DIGEST_SHA256_HEX);
-		return 0;
-	}
 	errno = ENOMEM;
 	digest = digest_sha256();
 	if (digest == NULL)

@@ -114,11 +114,10 @@ stream_connect(const char *endpoint, int64_t deadline_ms)
 		/* The longest form; the others' families know their own. */
 		if (connect(fd, &at[i].any, sizeof(at[i].un)) == 0)
 			return fd;
-		left_ms = errno;
-		(void)close(fd);
 		/* As TCP and UNIX sockets say that the time is over. */
-		errno = left_ms == EINPROGRESS || left_ms == EAGAIN ? ETIMEDOUT
-								    : left_ms;
+		if (errno == EINPROGRESS || errno == EAGAIN)
+			errno = ETIMEDOUT;
+		(void)close(fd);
 	}
 	return -1;
 }
