@@ -262,6 +262,18 @@ fill(struct stream *s, int64_t deadline_ms)
 	}
 }
 
+/* Reads more of a line.  Silence behind a bare LF is not waited for. */
+static enum stream_status
+fill_line(struct stream *s, bool bare_lf, int64_t deadline_ms)
+{
+	enum stream_status status;
+
+	if (!bare_lf)
+		return fill(s, deadline_ms);
+	status = fill(s, clock_within(STREAM_BARE_LF_MS, deadline_ms));
+	return status == STREAM_TIMEOUT ? STREAM_BARE_LF : status;
+}
+
 /*
  * Only CRLF ends a line (RFC 5321 section 2.3.8): what is refused is dropped
  * up to there, so that its tail is never read as a command of its own.
@@ -272,7 +284,6 @@ stream_read_line(struct stream *s, struct buf *line, size_t max,
 {
 	char last = '\0', octet = '\0';
 	enum stream_status status;
-	int64_t until_ms;
 	bool bare_lf;
 	size_t n;
 
@@ -280,13 +291,8 @@ stream_read_line(struct stream *s, struct buf *line, size_t max,
 	bare_lf = false;
 	for (n = 0; last != '\r' || octet != '\n'; n++) {
 		if (s->start == s->end) {
-			until_ms = deadline_ms;
-			if (bare_lf && octet == '\n')
-				until_ms = clock_within(STREAM_BARE_LF_MS,
-				    deadline_ms);
-			status = fill(s, until_ms);
-			if (status == STREAM_TIMEOUT && until_ms != deadline_ms)
-				return STREAM_BARE_LF;
+			status =
+			    fill_line(s, bare_lf && octet == '\n', deadline_ms);
 			if (status != STREAM_OK)
 				return status;
 		}
