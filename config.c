@@ -862,8 +862,8 @@ finish_smtp(struct loader *l)
 		    "must be IP:port, [v6]:port, localhost:port or unix:path");
 	if (smtp->log != NULL && !log_is_target(smtp->log))
 		fault_of(l, "SMTP", "log",
-		    "must be auto, journal, syslog, stderr, postlog:PATH or "
-		    "none");
+		    "must be auto, journal, syslog, [json:]stderr, "
+		    "[json:]postlog:PATH or none");
 }
 
 bool

@@ -91,7 +91,8 @@ $(B)/unit_%: tests/unit_%.c $(OBJECTS)
 	$(COMPILE) $(WARN) -o $@ $< $(OBJECTS) $(LDHARDEN) -lcmocka $(LIBS)
 
 # What our own files call, not libraries; each allocation fails once.
-$(B)/unit_memory $(B)/san/unit_memory $(B)/unit_entry $(B)/san/unit_entry: \
+$(B)/unit_memory $(B)/san/unit_memory $(B)/unit_entry $(B)/san/unit_entry \
+		$(B)/unit_log $(B)/san/unit_log: \
 	LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=reallocarray \
 		-Wl,--wrap=strdup,--wrap=strndup
 $(B)/unit_memory $(B)/san/unit_memory: LIBS += -Wl,--wrap=free

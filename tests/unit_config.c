@@ -198,7 +198,7 @@ faults_name_line_section_and_key(void **state)
 		    "FILE:9: [SMTP] hostname: is not a host name\n" },
 		{ "log", GOOD "[SMTP]\nlog = file\n",
 		    "FILE:9: [SMTP] log: must be auto, journal, syslog, "
-		    "stderr, postlog:PATH or none\n" },
+		    "[json:]stderr, [json:]postlog:PATH or none\n" },
 		{ "both forms of a secret", GOOD "key_file = f\n",
 		    "FILE:8: [good] key_file: stands beside its other form, "
 		    "with and without _file; keep one of them\n" },
@@ -428,7 +428,7 @@ faults_name_the_variable(void **state)
 		{ "two lines", "SWIFTDROP_SMTP_LOG=a\nb",
 		    "SWIFTDROP_SMTP_LOG: must be a single line\n"
 		    "SWIFTDROP_SMTP_LOG: must be auto, journal, syslog, "
-		    "stderr, postlog:PATH or none\n"
+		    "[json:]stderr, [json:]postlog:PATH or none\n"
 		    "environment: no account: no section has recipients\n" },
 	};
 	size_t i;

@@ -5,17 +5,21 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <jansson.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "unit.h"
+
+#include "failing.h"
 
 #include "log.h"
 
 #include "banned.h"
 
 static char folder[] = "/tmp/unit_log.XXXXXX";
-static char target[64];
+static char target[64], json_target[72];
 static int server = -1;
 
 static int
@@ -27,6 +31,7 @@ setup(void **state)
 	if (mkdtemp(folder) == NULL)
 		return -1;
 	(void)snprintf(target, sizeof(target), "postlog:%s/log", folder);
+	(void)snprintf(json_target, sizeof(json_target), "json:%s", target);
 	(void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/log", folder);
 	server = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	return bind(server, (struct sockaddr *)&un, sizeof(un));
@@ -184,9 +189,12 @@ static void
 targets_are_those_of_the_manual(void **state)
 {
 	static const char *const good[] = { "auto", "journal", "syslog",
-		"stderr", "none", "postlog:/x" };
+		"stderr", "none", "postlog:/x", "json:stderr",
+		"json:postlog:/x" };
 	static const char *const bad[] = { "", "postlog:", "postlog", "file",
-		"Journal", "syslog " };
+		"Journal", "syslog ", "json:", "json", "json:postlog:",
+		"json:none", "json:journal", "json:json:stderr", "JSON:stderr",
+		"json:stderr " };
 	size_t i;
 
 	(void)state;
@@ -273,6 +281,221 @@ what_is_not_printable_is_a_question_mark(void **state)
 	assert_string_equal(buf_text(&out), "abc");
 }
 
+/* The newest line as a JSON object, NULL if none came. */
+static json_t *
+received_json(void)
+{
+	static char line[8192];
+	json_error_t error;
+	json_t *object;
+	ssize_t n;
+
+	n = recv(server, line, sizeof(line), MSG_DONTWAIT);
+	if (n == -1)
+		return NULL;
+	assert_in_range(n, 1, 3999);
+	object = json_loadb(line, (size_t)n, JSON_REJECT_DUPLICATES, &error);
+	if (!json_is_object(object))
+		fail_msg("%s: %.*s", error.text, (int)n, line);
+	return object;
+}
+
+static const char *
+member(const json_t *object, const char *name)
+{
+	const char *text;
+
+	text = json_string_value(json_object_get(object, name));
+	return text == NULL ? "(none)" : text;
+}
+
+static void
+a_json_line_has_the_fields_of_the_journal(void **state)
+{
+	struct log_line l;
+	json_t *object, *to;
+	char pid[32];
+
+	(void)state;
+	log_open(json_target, false);
+	log_begin(&l, LOG_STORED, LOG_LEVEL_INFO);
+	log_add(&l, "from", "<%s>", "s@x");
+	log_add(&l, "to", "<%s>", "a@x");
+	log_add(&l, "to", "<%s>", "b@x");
+	log_add(&l, "token_file", "/t");
+	log_add_quoted(&l, "reason", "two \\ words");
+	log_end(&l);
+	object = received_json();
+	assert_non_null(object);
+	(void)snprintf(pid, sizeof(pid), "%ld", (long)getpid());
+	unit_text("from", member(object, "FROM"), "<s@x>");
+	unit_text("file", member(object, "TOKEN_FILE"), "/t");
+	unit_text("reason", member(object, "REASON"), "two \\ words");
+	unit_text("level", member(object, "PRIORITY"), "6");
+	unit_text("facility", member(object, "SYSLOG_FACILITY"), "2");
+	unit_text("program", member(object, "SYSLOG_IDENTIFIER"), "swiftdrop");
+	unit_text("process", member(object, "SYSLOG_PID"), pid);
+	unit_text("id", member(object, "MESSAGE_ID"),
+	    "2736259afce744e692a99f018a0055d2");
+	unit_text("message", member(object, "MESSAGE"),
+	    "stored: from=<s@x>, to=<a@x>,<b@x>, token_file=/t, "
+	    "reason=\"two \\ words\"");
+	to = json_object_get(object, "TO");
+	assert_int_equal(json_array_size(to), 2);
+	unit_text("first", json_string_value(json_array_get(to, 0)), "<a@x>");
+	unit_text("last", json_string_value(json_array_get(to, 1)), "<b@x>");
+	assert_null(json_object_get(object, "truncated"));
+	assert_int_equal(json_object_size(object), 11);
+	json_decref(object);
+	log_text(LOG_CONFIG, LOG_LEVEL_ERROR, "%s", "a \"b\"\n\xff");
+	object = received_json();
+	unit_text("text", member(object, "MESSAGE"),
+	    "config: a \"b\"\\012\\377");
+	unit_text("level", member(object, "PRIORITY"), "3");
+	json_decref(object);
+}
+
+/* Microseconds of now, as the journal has them. */
+static void
+a_json_line_has_its_time(void **state)
+{
+	struct timespec now;
+	const char *text;
+	json_t *object;
+	char *end;
+
+	(void)state;
+	log_open(json_target, false);
+	log_text(LOG_LOST, LOG_LEVEL_INFO, "x");
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	object = received_json();
+	text = member(object, "__REALTIME_TIMESTAMP");
+	assert_int_equal(strlen(text), 16);
+	assert_in_range(strtoll(text, &end, 10), (now.tv_sec - 60) * 1000000,
+	    (now.tv_sec + 1) * 1000000);
+	assert_int_equal(*end, '\0');
+	json_decref(object);
+}
+
+/* Of whatever length a value is, and whatever is in it. */
+static void
+a_json_line_is_valid_and_whole_or_says_so(void **state)
+{
+	static const char *const pieces[] = { "x", "\"", "\xc3\xbc", "\xff",
+		"\\", "\x01", "\xe2\x82\xac" };
+	static const char *const shown[] = { "x", "\"", "\xc3\xbc", "\\377",
+		"\\", "\\001", "\xe2\x82\xac" };
+	BUF(value, 8000);
+	BUF(want, 32000);
+	struct log_line l;
+	json_t *object;
+	size_t i, k, n;
+	bool whole;
+
+	(void)state;
+	log_open(json_target, false);
+	for (i = 0; i < COUNT(pieces); i++) {
+		buf_reset(&value);
+		buf_reset(&want);
+		for (n = 0; n < 2000; n += 3) {
+			log_begin(&l, LOG_LOST, LOG_LEVEL_INFO);
+			log_add(&l, "from", "%s", buf_text(&value));
+			log_add(&l, "dsn", "2.0.0");
+			log_end(&l);
+			object = received_json();
+			assert_non_null(object);
+			whole = strcmp(member(object, "FROM"),
+				    buf_text(&want)) == 0;
+			assert_true(whole ||
+				    json_is_true(json_object_get(object,
+					"truncated")));
+			assert_true(whole || n > 200);
+			unit_text("dsn", member(object, "DSN"), "2.0.0");
+			assert_true(strncmp(member(object, "MESSAGE"),
+					"lost: from=", 11) == 0);
+			json_decref(object);
+			for (k = 0; k < 3; k++) {
+				buf_adds(&value, pieces[i]);
+				buf_adds(&want, shown[i]);
+			}
+		}
+		assert_false(whole);
+	}
+}
+
+static void
+a_long_json_line_has_something_of_everything(void **state)
+{
+	static const char *const keys[] = { "client", "from", "to", "account",
+		"object", "trans", "reason" };
+	char much[3000], name[16];
+	struct log_line l;
+	json_t *object;
+	size_t i, k;
+
+	(void)state;
+	memset(much, '\\', sizeof(much) - 1);
+	much[sizeof(much) - 1] = '\0';
+	log_open(json_target, false);
+	log_begin(&l, LOG_DEFERRED, LOG_LEVEL_WARNING);
+	for (i = 0; i < COUNT(keys); i++)
+		log_add(&l, keys[i], "%s", much);
+	log_add(&l, "status", "503");
+	log_end(&l);
+	object = received_json();
+	assert_true(json_is_true(json_object_get(object, "truncated")));
+	for (i = 0; i < COUNT(keys); i++) {
+		for (k = 0; k <= strlen(keys[i]); k++)
+			name[k] = ascii_upper(keys[i][k]);
+		assert_in_range(strspn(member(object, name), "\\"), 1, 2000);
+	}
+	json_decref(object);
+	/* Recipients without number leave room for the rest. */
+	log_begin(&l, LOG_STORED, LOG_LEVEL_INFO);
+	for (i = 0; i < 100000; i++)
+		log_add(&l, "to", "<user.%zu@example.org>", i);
+	log_add(&l, "object", "%0200d", 0);
+	log_add(&l, "dsn", "2.0.0");
+	log_end(&l);
+	object = received_json();
+	assert_true(json_is_true(json_object_get(object, "truncated")));
+	assert_in_range(json_array_size(json_object_get(object, "TO")), 50,
+	    100);
+	assert_int_equal(strlen(member(object, "OBJECT")), 200);
+	unit_text("dsn", member(object, "DSN"), "2.0.0");
+	json_decref(object);
+}
+
+/* Half of an object would be no JSON. */
+static void
+a_json_line_without_memory_is_whole_or_none(void **state)
+{
+	struct log_line l;
+	unsigned int lines, n;
+	json_t *object;
+
+	(void)state;
+	lines = 0;
+	for (n = 1;; n++) {
+		log_open(json_target, false);
+		left = n;
+		log_begin(&l, LOG_STORED, LOG_LEVEL_INFO);
+		log_add(&l, "from", "<%0200d>", 0);
+		log_add(&l, "to", "<%0200d>", 0);
+		log_add(&l, "to", "<%0200d>", 1);
+		log_end(&l);
+		object = received_json();
+		lines += object == NULL ? 0 : 1;
+		if (left != 0)
+			break;
+		json_decref(object);
+	}
+	left = 0;
+	assert_non_null(object);
+	json_decref(object);
+	assert_in_range(lines, 2, n - 4);
+}
+
 int
 main(void)
 {
@@ -287,6 +510,11 @@ main(void)
 		cmocka_unit_test(what_a_peer_chose_cannot_end_a_value),
 		cmocka_unit_test(values_of_one_key_are_a_list),
 		cmocka_unit_test(what_is_not_printable_is_a_question_mark),
+		cmocka_unit_test(a_json_line_has_the_fields_of_the_journal),
+		cmocka_unit_test(a_json_line_has_its_time),
+		cmocka_unit_test(a_json_line_is_valid_and_whole_or_says_so),
+		cmocka_unit_test(a_long_json_line_has_something_of_everything),
+		cmocka_unit_test(a_json_line_without_memory_is_whole_or_none),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The log (contract, section 6, and the option log of section 2)."""
 
+import json
 import re
 import socket
 import time
@@ -479,6 +480,128 @@ def test_postlog_socket_missing(bench, store, tmp_path):
 
 def test_journal_missing(bench, store, tmp_path):
     deliver_with_log(bench, store, "journal", program.mounts(tmp_path, "/run"))
+
+
+# JSON.
+
+def objects(data):
+    """The lines of a log, each of them an object."""
+    found = []
+    for line in data.splitlines(keepends=True):
+        assert len(line) < 4000
+        entry = json.loads(line.decode())
+        assert all(isinstance(value, str) or name == "TO" or
+                   (name, value) == ("truncated", True)
+                   for name, value in entry.items()), entry
+        found.append(entry)
+    return found
+
+
+def test_json_has_the_fields_of_the_journal(bench, store, places):
+    prefix, journal, _ = places
+    deliver_with_log(bench, store, "journal", prefix)
+    entry, = [found for found in map(fields, received(journal))
+              if "stored: " in found["MESSAGE"]]
+    before = time.time()
+    session = deliver_with_log(bench, store, "json:stderr")
+    line, = objects(session.log.path.read_bytes())
+    assert before <= int(line.pop("__REALTIME_TIMESTAMP")) / 1e6 \
+        <= time.time()
+    assert line["SYSLOG_PID"] == str(session.process.pid)
+    assert re.fullmatch(r"mail/cur/\d+\.\S+", line["OBJECT"])
+    assert line["MESSAGE"].startswith("stored: client=mx.example[192.0.2.9], "
+                                      "from=<from@example.org>, ")
+    own = ("SYSLOG_PID", "OBJECT", "MESSAGE", "TRANS", "DELAYS")
+    assert {name: None if name in own else value
+            for name, value in line.items()} \
+        == {name: None if name in own else value
+            for name, value in entry.items()}
+
+
+def test_json_of_each_verb(bench, store, relay):
+    relay.replies["DOT"] = standin.Mail.drop
+    session = bench.session(bench.config(
+        SMTP={"log": "json:stderr", "reinject": relay.place},
+        archive=store.account()))
+    session.greet()
+    assert session.deliver(MESSAGE, recipients=[
+        "box@example.com", "away@example.com"]).code == 451
+    assert session.deliver(b"a\nb\r\n").code == 550
+    store.always("PUT", answer(503))
+    assert session.deliver(MESSAGE).code == 451
+    session.envelope()
+    session.hang_up()
+    session.ends(0)
+    lines = objects(session.log.path.read_bytes())
+    assert [(line["MESSAGE"].split(":")[0], line["PRIORITY"])
+            for line in lines] == [("in-doubt", "4"), ("rejected", "6"),
+                                   ("deferred", "4"), ("lost", "6")]
+    assert lines[0]["TO"] == ["<box@example.com>", "<away@example.com>"]
+    assert lines[2]["REASON"] and lines[2]["STATUS"] == "503"
+    assert len({line["MESSAGE_ID"] for line in lines}) == len(lines)
+
+
+@pytest.mark.parametrize("sender, shown", (
+    (f'"{FORGED}"@e.example', f"\\042{ESCAPED}\\042@e.example"),
+    ('"a\\\\b"@e.example', "\\042a\\134\\134b\\042@e.example"),
+    ('"}\\""@e.example', "\\042}\\134\\042\\042@e.example"),
+    ("a\u009b2J@e.example", "a\\302\\2332J@e.example"),
+    ("a\u202eb@e.example", "a\\342\\200\\256b@e.example"),
+    ("müller@e.example", "müller@e.example")))
+def test_json_is_valid_whatever_an_envelope_holds(sender, shown, bench,
+                                                  store):
+    store.always("PUT", answer(503, X_Trans_Id='t","DSN":"2.0.0\\'))
+    session = bench.session(bench.config(
+        SMTP={"log": "json:stderr"}, archive=store.account(recipients="*")))
+    session.greet()
+    assert session.cmd(f"XFORWARD NAME={xtext(b'caf' + bytes([233]))} "
+                       "ADDR=192.0.2.9").code == 250
+    assert session.cmd(f"MAIL FROM:<{sender}> SMTPUTF8").code == 250
+    assert session.cmd(f"RCPT TO:<{sender}>").code == 250
+    session.data(MESSAGE)
+    assert session.reply().code == 451
+    session.quit()
+    line, = objects(session.log.path.read_bytes())
+    assert line["FROM"] == line["TO"] == f"<{shown}>"
+    assert line["CLIENT"] == "caf\\351[192.0.2.9]"
+    assert line["TRANS"] == "t\\042\\054\\042DSN\\042:\\0422.0.0\\134"
+    assert line["DSN"] == "4.3.0"
+    assert f"from=<{shown}>, to=<{shown}>, " in line["MESSAGE"]
+
+
+def test_json_of_a_thousand_recipients_is_shortened(bench, store, short_path):
+    names = [f"box+{number:030d}@example.com" for number in range(1000)]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as postlog:
+        postlog.bind(str(short_path / "postlog"))
+        postlog.setblocking(False)
+        session = bench.session(bench.config(
+            SMTP={"log": f"json:postlog:{short_path}/postlog"},
+            archive=store.account()))
+        session.greet()
+        assert session.deliver(MESSAGE, recipients=names).code == 250
+        session.quit()
+        line, = objects(b"\n".join(received(postlog)))
+    assert line["truncated"] is True
+    assert len(line["TO"]) > 20
+    assert line["TO"] == [f"<{name}>" for name in names[:len(line["TO"])]]
+    assert line["NRCPT"] == "1000" and line["DSN"] == "2.0.0"
+    assert line["OBJECT"] == "mail/" + store.only[0]
+    assert line["MESSAGE"].startswith("stored: client=")
+
+
+def test_json_by_postfixs_postlogd(bench, store, postfix):
+    """It writes the line to its file as it is."""
+    with postfix.new_log() as log:
+        deliver_with_log(
+            bench, store,
+            f"json:postlog:{postfix.queue_directory}/swiftdrop/log")
+        found = re.findall(r"(?m)^\{.*\}$", log('"stored: client='))
+    line, = objects("\n".join(found).encode())
+    assert line["OBJECT"] == "mail/" + store.only[0]
+
+
+def test_json_is_not_written_to_the_client(bench, store):
+    deliver_with_log(bench, store, "json:stderr", how="spawn")
 
 
 # auto.
