@@ -123,9 +123,9 @@ protect_process(void)
 static int
 usage_error(const char *what, const char *argument)
 {
-	(void)fprintf(stderr,
-	    "swiftdrop: %s %s\nTry 'swiftdrop --help' for more information.\n",
-	    what, argument);
+	if (what != NULL)
+		(void)fprintf(stderr, "swiftdrop: %s %s\n", what, argument);
+	(void)fputs("Try 'swiftdrop --help' for more information.\n", stderr);
 	return EX_USAGE;
 }
 
@@ -196,7 +196,7 @@ parse_options(int argc, char **argv, struct options *o)
 		case 'v':
 			return print_version();
 		default: /* getopt_long(3) has said what is wrong. */
-			return EX_USAGE;
+			return usage_error(NULL, NULL);
 		}
 	}
 	return parse_command(argc - optind, argv + optind, o);

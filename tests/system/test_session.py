@@ -107,7 +107,9 @@ def test_usage_is_64(arguments):
     done = program.run(*arguments)
     assert done.returncode == 64
     assert done.stdout == ""
-    assert "swiftdrop" in done.stderr
+    said, hint = done.stderr.splitlines()
+    assert said.startswith("swiftdrop: ") or "/swiftdrop: " in said
+    assert hint == "Try 'swiftdrop --help' for more information."
 
 
 @pytest.mark.parametrize("arguments, named", (
