@@ -28,30 +28,83 @@ enum {
 	EXPIRY_WARNING_S = 7 * 86400
 };
 
-/* Marks the accounts to try; EX_DATAERR when an address has none. */
+/* What is tried, and with what. */
+struct check {
+	const struct config *config; /* borrowed */
+	struct swift *swift;         /* owned */
+	bool *chosen;                /* owned; of each account, by its index */
+	int64_t octets;              /* of the probe; -1 for none */
+};
+
+/* The account that an argument means; -1 for none, which is said. */
+typedef int find_fn(const struct config *config, const char *argument);
+
+/* Tries an account and says what came of it; whether all is well. */
+typedef bool try_fn(const struct check *c, const struct account *a);
+
 static int
-choose(const struct config *config, char *const *addresses, int n, bool *chosen)
+find_by_address(const struct config *config, const char *text)
 {
-	int account, i, status;
-	size_t k;
+	int account = ROUTE_NONE;
+	ADDRESS(a);
 
-	for (k = 0; k < config->naccounts; k++)
-		chosen[k] = n == 0;
-	status = EX_OK;
-	for (i = 0; i < n; i++) {
-		ADDRESS(a);
+	if (address_parse(&a, text, strlen(text)))
+		account = route_find(&config->routes, &a);
+	if (account >= 0)
+		return account;
+	log_fault("no account claims %s", text);
+	return -1;
+}
 
-		account = ROUTE_NONE;
-		if (address_parse(&a, addresses[i], strlen(addresses[i])))
-			account = route_find(&config->routes, &a);
-		if (account >= 0) {
-			chosen[account] = true;
-		} else {
-			log_fault("no account claims %s", addresses[i]);
-			status = EX_DATAERR;
-		}
+/* Only an account that has a token_file. */
+static int
+find_by_name(const struct config *config, const char *name)
+{
+	const struct account *a = config->accounts;
+
+	while (a < config->accounts + config->naccounts &&
+	       strcmp(a->name, name) != 0)
+		a++;
+	if (a == config->accounts + config->naccounts)
+		log_fault("no account is called %s", name);
+	else if (a->token_file == NULL)
+		log_fault("account %s has no token_file", name);
+	else
+		return a->index;
+	return -1;
+}
+
+/* Says on stdout what came of an account, and frees it; whether it is well. */
+static bool
+conclude(struct swift_put *p, const char *key, const char *value,
+    const char *more)
+{
+	bool good = p->outcome == SWIFT_STORED;
+	struct log_line l;
+
+	if (!good)
+		buf_adds(&p->reason, more);
+	if (good) {
+		(void)printf("%s: ok, %s=%s%s\n", p->account->name, key, value,
+		    more);
+	} else if (*log_prefix(STDOUT_FILENO, LOG_LEVEL_ERROR) == '\0') {
+		(void)printf("%s: failed, %s=%s, request=%s, status=%ld, "
+			     "reason=\"%s\"\n",
+		    p->account->name, key, value, p->request, p->status,
+		    buf_text(&p->reason));
+	} else {
+		/* Where it is the journal that reads, it has fields. */
+		log_begin(&l, LOG_CHECK, LOG_LEVEL_ERROR);
+		log_add(&l, "account", "%s", p->account->name);
+		log_add(&l, key, "%s", value);
+		log_add(&l, "request", "%s", p->request);
+		log_add(&l, "status", "%ld", p->status);
+		log_add_quoted(&l, "reason", buf_text(&p->reason));
+		log_end(&l);
 	}
-	return status;
+	(void)fflush(stdout);
+	swift_put_free(p);
+	return good;
 }
 
 /* Looks at the container, if that is permitted. */
@@ -62,10 +115,12 @@ try_container(struct swift *swift, struct swift_put *p, struct buf *warnings)
 	if (p->account->auth_version == AUTH_TEMPURL) {
 		buf_adds(warnings,
 		    ", warning: a TempURL cannot show the container");
+		p->outcome = SWIFT_STORED;
 		return;
 	}
-	(void)swift_head(swift, p, true);
-	if (p->status != 403)
+	swift_head(swift, p, true);
+	/* Not that of a login. */
+	if (p->status != 403 || strcmp(p->request, "HEAD") != 0)
 		return;
 	p->outcome = SWIFT_STORED;
 	buf_adds(warnings,
@@ -83,7 +138,7 @@ try_probe(struct swift *swift, struct swift_put *p, struct buf *warnings)
 		swift_withdraw(swift, p, p->deadline_ms);
 		return;
 	}
-	(void)swift_head(swift, p, false);
+	swift_head(swift, p, false);
 	if (p->status == 401 || p->status == 403) {
 		buf_addf(warnings,
 		    ", warning: no right to look at an object (%ld)",
@@ -152,32 +207,8 @@ make_message(struct message *m, const char *spool_directory, int64_t octets,
 	return false;
 }
 
-/* Where it is the journal that reads, what failed has fields. */
-static void
-report(const struct swift_put *p)
-{
-	const struct account *a = p->account;
-	struct log_line l;
-
-	if (*log_prefix(STDOUT_FILENO, LOG_LEVEL_ERROR) == '\0') {
-		(void)printf("%s: failed, container=%s, request=%s, "
-			     "status=%ld, reason=\"%s\"\n",
-		    a->name, a->container, p->request, p->status,
-		    buf_text(&p->reason));
-		return;
-	}
-	log_begin(&l, LOG_CHECK, LOG_LEVEL_ERROR);
-	log_add(&l, "account", "%s", a->name);
-	log_add(&l, "container", "%s", a->container);
-	log_add(&l, "request", "%s", p->request);
-	log_add(&l, "status", "%ld", p->status);
-	log_add_quoted(&l, "reason", buf_text(&p->reason));
-	log_end(&l);
-}
-
 static bool
-try_account(struct swift *swift, const struct config *config,
-    const struct account *a, int64_t octets)
+try_account(const struct check *c, const struct account *a)
 {
 	struct account probe = *a;
 	struct message m = { .fd = -1 };
@@ -191,144 +222,94 @@ try_account(struct swift *swift, const struct config *config,
 	probe.retries = 0;
 	swift_put_init(&p, &probe);
 	p.message = &m;
-	p.deadline_ms = clock_ms() + config->smtp.deadline_s * 1000;
+	p.deadline_ms = clock_ms() + c->config->smtp.deadline_s * 1000;
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		buf_adds(&p.reason, strerror(errno));
-	else if (make_message(&m, config->smtp.spool_directory, octets,
+	else if (make_message(&m, c->config->smtp.spool_directory, c->octets,
 		     &p.reason) &&
-		 try_expiry(&p, &warnings) && swift_login(swift, &p))
-		try_container(swift, &p, &warnings);
+		 try_expiry(&p, &warnings))
+		try_container(c->swift, &p, &warnings);
 	buf_addf(&p.name, ".swiftdrop-check-%016" PRIx64, random);
-	if (octets >= 0 && p.outcome == SWIFT_STORED)
-		try_probe(swift, &p, &warnings);
-	if (p.outcome == SWIFT_STORED) {
-		(void)printf("%s: ok, container=%s%s\n", a->name, a->container,
-		    buf_text(&warnings));
-	} else {
-		buf_adds(&p.reason, buf_text(&warnings));
-		report(&p);
-	}
-	(void)fflush(stdout);
+	if (c->octets >= 0 && p.outcome == SWIFT_STORED)
+		try_probe(c->swift, &p, &warnings);
 	message_close(&m);
-	swift_put_free(&p);
-	return p.outcome == SWIFT_STORED;
+	return conclude(&p, "container", a->container, buf_text(&warnings));
+}
+
+/* Logs in for an account that has a token_file; for some that share it, once. */
+static bool
+renew(const struct check *c, const struct account *a)
+{
+	const struct account *b;
+	struct swift_put p;
+	char ends[32] = "";
+	time_t time;
+
+	for (b = c->config->accounts; b < a && a->token_file != NULL; b++)
+		if (c->chosen[b->index] && b->token_file != NULL &&
+		    strcmp(b->token_file, a->token_file) == 0)
+			return true;
+	if (a->token_file == NULL)
+		return true;
+	swift_put_init(&p, a);
+	p.deadline_ms = clock_ms() + c->config->smtp.deadline_s * 1000;
+	time = (time_t)swift_write_token(c->swift, &p);
+	if (time != -1)
+		(void)strftime(ends, sizeof(ends), ", ends=%Y-%m-%dT%H:%M:%SZ",
+		    gmtime(&time));
+	return conclude(&p, "token_file", a->token_file, ends);
+}
+
+/* Tries the accounts that the arguments mean, or all where there are none. */
+static int
+run(struct check *c, char *const *arguments, int n, find_fn *find, try_fn *try)
+{
+	const struct account *accounts = c->config->accounts;
+	size_t i, naccounts = c->config->naccounts;
+	int account, k, status = EX_OSERR;
+
+	c->chosen = calloc(naccounts, sizeof(*c->chosen));
+	c->swift = swift_open(c->config);
+	if (c->chosen == NULL || c->swift == NULL)
+		goto out;
+	status = EX_OK;
+	for (k = 0; k < n; k++) {
+		account = find(c->config, arguments[k]);
+		if (account == -1)
+			status = EX_DATAERR;
+		else
+			c->chosen[account] = true;
+	}
+	for (i = 0; i < naccounts; i++) {
+		c->chosen[i] |= n == 0;
+		if (c->chosen[i] && !try(c, &accounts[i]))
+			status = EX_UNAVAILABLE;
+	}
+out:
+	swift_close(c->swift);
+	free(c->chosen);
+	return status;
 }
 
 int
 check_run(const struct config *config, int64_t octets, char *const *addresses,
     int n)
 {
-	struct swift *swift;
-	bool *chosen;
-	size_t i;
+	struct check c = { .config = config, .octets = octets };
 	int status;
 
-	chosen = calloc(config->naccounts, sizeof(*chosen));
-	swift = chosen == NULL ? NULL : swift_open(config);
-	if (swift == NULL) {
-		free(chosen);
-		return EX_OSERR;
-	}
-	status = choose(config, addresses, n, chosen);
-	for (i = 0; i < config->naccounts; i++)
-		if (chosen[i] &&
-		    !try_account(swift, config, &config->accounts[i], octets))
-			status = EX_UNAVAILABLE;
-	if (message_try_spool(config->smtp.spool_directory) == -1) {
-		log_fault("spool_directory %s: %s",
-		    config->smtp.spool_directory, strerror(errno));
-		status = EX_UNAVAILABLE;
-	}
-	swift_close(swift);
-	free(chosen);
-	return status;
-}
-
-/* Logs in for one account; whether its token_file is new. */
-static bool
-renew(struct swift *swift, const struct config *config, const struct account *a)
-{
-	struct swift_put p;
-	char when[32] = "";
-	int64_t ends_s;
-	time_t time;
-
-	swift_put_init(&p, a);
-	p.deadline_ms = clock_ms() + config->smtp.deadline_s * 1000;
-	ends_s = swift_write_token(swift, &p);
-	time = (time_t)ends_s;
-	if (ends_s != -1) {
-		(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ",
-		    gmtime(&time));
-		(void)printf("%s: ok, token_file=%s, ends=%s\n", a->name,
-		    a->token_file, when);
-	} else {
-		(void)printf("%s%s: failed, token_file=%s, request=%s, "
-			     "status=%ld, reason=\"%s\"\n",
-		    log_prefix(STDOUT_FILENO, LOG_LEVEL_ERROR), a->name,
-		    a->token_file, p.request, p.status, buf_text(&p.reason));
-	}
-	(void)fflush(stdout);
-	swift_put_free(&p);
-	return ends_s != -1;
-}
-
-/* Whether the file of an account is that of one before it. */
-static bool
-is_renewed(const struct config *config, size_t account)
-{
-	size_t i;
-
-	for (i = 0; i < account; i++)
-		if (config->accounts[i].token_file != NULL &&
-		    strcmp(config->accounts[i].token_file,
-			config->accounts[account].token_file) == 0)
-			return true;
-	return false;
-}
-
-/* The account of a name that has a token_file; says what is wrong. */
-static const struct account *
-named_account(const struct config *config, const char *name)
-{
-	const struct account *a;
-
-	for (a = config->accounts; a < config->accounts + config->naccounts;
-	     a++) {
-		if (strcmp(a->name, name) != 0)
-			continue;
-		if (a->token_file == NULL)
-			log_fault("account %s has no token_file", name);
-		return a->token_file == NULL ? NULL : a;
-	}
-	log_fault("no account is called %s", name);
-	return NULL;
+	status = run(&c, addresses, n, find_by_address, try_account);
+	if (message_try_spool(config->smtp.spool_directory) == 0)
+		return status;
+	log_fault("spool_directory %s: %s", config->smtp.spool_directory,
+	    strerror(errno));
+	return EX_UNAVAILABLE;
 }
 
 int
 check_login(const struct config *config, char *const *names, int n)
 {
-	const struct account *a;
-	struct swift *swift;
-	size_t i;
-	int k, status;
+	struct check c = { .config = config };
 
-	swift = swift_open(config);
-	if (swift == NULL)
-		return EX_OSERR;
-	status = EX_OK;
-	for (k = 0; k < n; k++) {
-		a = named_account(config, names[k]);
-		if (a == NULL)
-			status = EX_DATAERR;
-		else if (!renew(swift, config, a))
-			status = EX_UNAVAILABLE;
-	}
-	for (i = 0; n == 0 && i < config->naccounts; i++)
-		if (config->accounts[i].token_file != NULL &&
-		    !is_renewed(config, i) &&
-		    !renew(swift, config, &config->accounts[i]))
-			status = EX_UNAVAILABLE;
-	swift_close(swift);
-	return status;
+	return run(&c, names, n, find_by_name, renew);
 }

@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,40 +54,50 @@ struct login {
 struct swift {
 	const struct config *config; /* borrowed */
 	struct http *http;           /* owned */
-	struct login *logins;        /* owned; one for each account */
+	struct login logins[];       /* one for each account */
 };
 
-/* What one try showed. */
+/* What one try showed; p->outcome is that of the last one. */
 enum verdict {
-	VERDICT_DONE,    /* p->outcome is final */
-	VERDICT_RETRY,   /* may pass; p->outcome is for the last time */
+	VERDICT_DONE,    /* another would show the same */
+	VERDICT_MISSING, /* likewise: there is no such object */
+	VERDICT_RETRY,   /* may pass */
 	VERDICT_WAIT,    /* the same; we are too many, nothing is wrong */
-	VERDICT_MISSING, /* there is no such object */
-	VERDICT_RENAME,  /* the name is taken */
+	VERDICT_TAKEN,   /* there is an object of this name */
+	VERDICT_RENAME,  /* it is another's */
 	VERDICT_LOGIN,   /* the token was refused */
 	VERDICT_PLAIN    /* the metadata was refused */
 };
 
 /*
- * What an answer means when nothing special is known of the request, CONTRACT
- * section 3; any other status is temporary and not tried again.
+ * What an answer means, CONTRACT section 3: the first row that fits.  Any other
+ * status is temporary and not tried again.
  */
 static const struct {
-	int from, to;
+	const char *method; /* NULL for all */
+	int from, to;       /* its status; 0 where there is none */
 	enum swift_outcome outcome;
 	enum verdict verdict;
 } meanings[] = {
-	{ 300, 400, SWIFT_MISCONFIGURED, VERDICT_DONE }, /* 3xx, 400 */
-	{ 401, 401, SWIFT_MISCONFIGURED, VERDICT_LOGIN },
-	{ 403, 404, SWIFT_MISCONFIGURED, VERDICT_DONE },
-	{ 408, 408, SWIFT_TEMPORARY, VERDICT_RETRY },
-	{ 413, 413, SWIFT_FULL, VERDICT_DONE },
-	{ 422, 422, SWIFT_TEMPORARY, VERDICT_RETRY }, /* damaged on its way */
-	{ 429, 429, SWIFT_TEMPORARY, VERDICT_WAIT },
-	{ 498, 498, SWIFT_TEMPORARY, VERDICT_WAIT },
-	{ 499, 499, SWIFT_TEMPORARY, VERDICT_RETRY },
-	{ 507, 507, SWIFT_FULL, VERDICT_RETRY },
-	{ 500, 599, SWIFT_TEMPORARY, VERDICT_RETRY },
+	{ NULL, 0, 0, SWIFT_TEMPORARY, VERDICT_RETRY },
+	{ "PUT", 201, 201, SWIFT_STORED, VERDICT_DONE }, /* with our ETag */
+	{ "PUT", 200, 299, SWIFT_TEMPORARY, VERDICT_DONE },
+	{ "PUT", 400, 400, SWIFT_MISCONFIGURED, VERDICT_PLAIN },
+	{ "PUT", 412, 412, SWIFT_TEMPORARY, VERDICT_TAKEN },
+	{ "HEAD", 404, 404, SWIFT_MISCONFIGURED, VERDICT_MISSING },
+	{ "DELETE", 404, 404, SWIFT_STORED, VERDICT_DONE },
+	{ NULL, 200, 299, SWIFT_STORED, VERDICT_DONE },
+	{ NULL, 300, 400, SWIFT_MISCONFIGURED, VERDICT_DONE }, /* 3xx, 400 */
+	{ NULL, 401, 401, SWIFT_MISCONFIGURED, VERDICT_LOGIN },
+	{ NULL, 403, 404, SWIFT_MISCONFIGURED, VERDICT_DONE },
+	{ NULL, 408, 408, SWIFT_TEMPORARY, VERDICT_RETRY },
+	{ NULL, 413, 413, SWIFT_FULL, VERDICT_DONE },
+	{ NULL, 422, 422, SWIFT_TEMPORARY, VERDICT_RETRY }, /* damaged */
+	{ NULL, 429, 429, SWIFT_TEMPORARY, VERDICT_WAIT },
+	{ NULL, 498, 498, SWIFT_TEMPORARY, VERDICT_WAIT },
+	{ NULL, 499, 499, SWIFT_TEMPORARY, VERDICT_RETRY },
+	{ NULL, 507, 507, SWIFT_FULL, VERDICT_RETRY },
+	{ NULL, 500, 599, SWIFT_TEMPORARY, VERDICT_RETRY },
 };
 
 void
@@ -121,21 +130,19 @@ swift_open(const struct config *config)
 	struct swift *s;
 	size_t i;
 
-	s = calloc(1, sizeof(*s));
+	s = calloc(1, sizeof(*s) + config->naccounts * sizeof(s->logins[0]));
 	if (s == NULL)
 		return NULL;
 	s->config = config;
-	s->http = http_open();
-	s->logins = calloc(config->naccounts, sizeof(s->logins[0]));
-	if (s->logins == NULL || s->http == NULL) {
-		swift_close(s);
-		errno = ENOMEM;
-		return NULL;
-	}
 	for (i = 0; i < config->naccounts; i++)
 		s->logins[i] = (struct login){ .token = { .max = TOKEN_MAX },
 			.storage_url = { .max = URL_MAX } };
-	return s;
+	s->http = http_open();
+	if (s->http != NULL)
+		return s;
+	swift_close(s);
+	errno = ENOMEM;
+	return NULL;
 }
 
 void
@@ -143,123 +150,108 @@ swift_close(struct swift *s)
 {
 	size_t i;
 
-	if (s == NULL)
-		return;
-	for (i = 0; s->logins != NULL && i < s->config->naccounts; i++) {
+	for (i = 0; s != NULL && i < s->config->naccounts; i++) {
 		buf_free(&s->logins[i].token);
 		buf_free(&s->logins[i].storage_url);
 	}
-	free(s->logins);
-	http_close(s->http);
+	if (s != NULL)
+		http_close(s->http);
 	free(s);
 }
 
 static struct login *
-login_of(const struct swift *s, const struct swift_put *p)
+login_of(struct swift *s, const struct swift_put *p)
 {
 	return &s->logins[p->account->index];
 }
 
+/* What came of it, and what more there is to say. */
 static enum verdict
-settle(struct swift_put *p, enum swift_outcome outcome)
+settle(struct swift_put *p, enum swift_outcome outcome, enum verdict verdict,
+    const char *reason)
 {
 	p->outcome = outcome;
-	return VERDICT_DONE;
-}
-
-/* Says why; what was said before is of another request. */
-static enum verdict
-fail(struct swift_put *p, enum swift_outcome outcome, const char *reason)
-{
-	buf_reset(&p->reason);
 	buf_adds(&p->reason, reason);
-	return settle(p, outcome);
+	return verdict;
 }
 
-/* Which host a request went to, without the user part of its URL. */
-static void
-add_host(struct buf *out, const char *url)
+/* A text of a JSON object, borrowed from it; "" where it has none. */
+static const char *
+text_of(const json_t *object, const char *key)
 {
-	const char *at, *host;
-	size_t len;
+	const char *text = json_string_value(json_object_get(object, key));
 
-	host = strstr(url, "://");
-	host = host == NULL ? url : host + 3;
-	len = strcspn(host, "/?");
-	at = memrchr(host, '@', len);
-	if (at != NULL)
-		at++;
-	else
-		at = host;
-	buf_add(out, at, (size_t)(host + len - at));
+	return text == NULL ? "" : text;
 }
 
-/* What an answer says to people: a line of text, or Keystone's message. */
+/* Says which host answered what, in a line or by Keystone, or why not. */
 static void
 add_answer(const struct http_request *r, struct buf *out)
 {
-	const char *text;
+	const char *at, *host, *text;
 	json_t *root;
 
+	/* Without the user part of the URL. */
+	host = strstr(buf_text(&r->url), "://");
+	host = host == NULL ? "" : host + 3;
+	at = memrchr(host, '@', strcspn(host, "/?"));
+	host = at == NULL ? host : at + 1;
+	buf_add(out, host, strcspn(host, "/?"));
+	if (r->status == 0)
+		buf_addf(out, ": %s", buf_text(&r->reason));
+	else
+		buf_addf(out, " answered %ld", r->status);
+	if (r->status < 300)
+		return;
 	root = json_loadb(buf_text(&r->answer), r->answer.len, 0, NULL);
-	text = json_string_value(
-	    json_object_get(json_object_get(root, "error"), "message"));
-	if (text == NULL)
+	text = text_of(json_object_get(root, "error"), "message");
+	if (*text == '\0')
 		text = buf_text(&r->answer);
 	/* Not a page. */
-	if (r->status >= 300 && *text != '\0' && *text != '<') {
+	if (*text != '\0' && *text != '<') {
 		buf_adds(out, ": ");
 		log_escape(out, text, strcspn(text, "\r\n"), 100);
 	}
 	json_decref(root);
 }
 
-/* Makes a request and notes in *p what came of it; whether it was answered. */
-static bool
-perform(struct swift *s, struct swift_put *p, struct http_request *r)
+/* Makes a request, notes in *p what came of it and says what that means. */
+static enum verdict
+perform(struct swift *s, struct swift_put *p, struct http_request *r,
+    int64_t *spent_ms)
 {
+	int64_t started_ms = clock_ms();
+	enum http_fault fault;
 	const char *trans;
+	size_t i;
 
 	p->request = r->method;
-	p->fault = http_perform(s->http, r, p->deadline_ms);
+	fault = http_perform(s->http, r, p->deadline_ms);
+	*spent_ms += clock_ms() - started_ms;
 	p->status = r->status;
 	p->retry_after_ms = r->retry_after_ms;
+	/* It may be there: a 503 says that fewer copies are than should be. */
+	if (r->read != NULL &&
+	    (r->resent || fault == HTTP_NO_ANSWER || r->status / 100 == 2 ||
+		r->status / 100 == 5))
+		p->exists = true;
 	buf_reset(&p->reason);
-	buf_reset(&p->trans);
-	add_host(&p->reason, buf_text(&r->url));
-	if (p->fault != HTTP_ANSWERED) {
-		buf_addf(&p->reason, ": %s", buf_text(&r->reason));
-		return false;
-	}
-	buf_addf(&p->reason, " answered %ld", r->status);
 	add_answer(r, &p->reason);
+	buf_reset(&p->trans);
 	trans = http_answer(s->http, "X-Trans-Id");
 	if (*trans == '\0')
 		trans = http_answer(s->http, "X-Openstack-Request-Id");
 	log_escape(&p->trans, trans, strlen(trans), 100);
-	return true;
-}
-
-static enum verdict
-judge(struct swift_put *p)
-{
-	size_t i;
-
-	if (p->fault != HTTP_ANSWERED) {
-		p->outcome = p->fault == HTTP_MISCONFIGURED
-				 ? SWIFT_MISCONFIGURED
-				 : SWIFT_TEMPORARY;
-		return p->fault == HTTP_MISCONFIGURED ? VERDICT_DONE
-						      : VERDICT_RETRY;
-	}
-	for (i = 0; i < COUNT(meanings); i++) {
+	if (fault == HTTP_MISCONFIGURED)
+		return settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE, "");
+	for (i = 0; i < COUNT(meanings); i++)
 		if (p->status >= meanings[i].from &&
-		    p->status <= meanings[i].to) {
-			p->outcome = meanings[i].outcome;
-			return meanings[i].verdict;
-		}
-	}
-	return settle(p, SWIFT_TEMPORARY);
+		    p->status <= meanings[i].to &&
+		    (meanings[i].method == NULL ||
+			strcmp(meanings[i].method, r->method) == 0))
+			return settle(p, meanings[i].outcome,
+			    meanings[i].verdict, "");
+	return settle(p, SWIFT_TEMPORARY, VERDICT_DONE, "");
 }
 
 static void
@@ -269,27 +261,14 @@ cut_slashes(struct buf *url)
 		buf_cut(url, url->len - 1);
 }
 
-/* What a status for the container, or a new object in it, asks to be done. */
-static void
-add_hint(struct swift_put *p)
-{
-	if (p->status == 404)
-		buf_addf(&p->reason, "; container %s does not exist",
-		    p->account->container);
-	if (p->status == 413 && p->trans.len == 0)
-		buf_adds(&p->reason,
-		    "; that is the limit of a server in front of Swift "
-		    "(nginx: client_max_body_size)");
-}
-
 /* Says which endpoint the catalog does not have. */
 static void
 add_endpoint(const struct account *a, struct buf *out)
 {
-	const char *project;
+	const char *project = config_project_name(a);
 
-	project = config_project_name(a) != NULL ? config_project_name(a)
-						 : config_project_id(a);
+	if (project == NULL)
+		project = config_project_id(a);
 	buf_addf(out,
 	    "; the catalog of project %s has no endpoint of type %s and "
 	    "interface %s in region %s",
@@ -303,14 +282,12 @@ static enum verdict
 take_login(struct swift *s, struct swift_put *p, const char *token,
     const char *storage_url)
 {
-	struct login *known = login_of(s, p);
+	struct login *login = login_of(s, p);
 	const struct account *a = p->account;
 
-	if (*token == '\0') {
-		buf_adds(&p->reason, " without a token");
-		p->outcome = SWIFT_TEMPORARY;
-		return VERDICT_RETRY;
-	}
+	if (*token == '\0')
+		return settle(p, SWIFT_TEMPORARY, VERDICT_RETRY,
+		    " without a token");
 	if (a->object_storage_url != NULL)
 		storage_url = a->object_storage_url;
 	/* Behind a '?' or '#' the object's name would be none. */
@@ -321,230 +298,155 @@ take_login(struct swift *s, struct swift_put *p, const char *token,
 			buf_adds(&p->reason, ", without a storage URL");
 		else
 			add_endpoint(a, &p->reason);
-		return settle(p, SWIFT_MISCONFIGURED);
+		return settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE, "");
 	}
 	if (text_begins(a->authurl, "https:") &&
-	    !text_begins(storage_url, "https:")) {
-		buf_adds(&p->reason,
+	    !text_begins(storage_url, "https:"))
+		return settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE,
 		    ", but the storage URL is not https as authurl is");
-		return settle(p, SWIFT_MISCONFIGURED);
-	}
-	buf_reset(&known->token);
-	buf_reset(&known->storage_url);
-	buf_adds(&known->storage_url, storage_url);
-	cut_slashes(&known->storage_url);
-	buf_adds(&known->token, token);
-	if (known->token.error == 0 && known->storage_url.error == 0)
-		return settle(p, SWIFT_STORED);
-	buf_reset(&known->token);
-	buf_adds(&p->reason, ", too long for us");
-	return settle(p, SWIFT_TEMPORARY);
-}
-
-/* Seconds that a token lives, as the newest answer says. */
-static int64_t
-v1_life(const struct swift *s)
-{
-	const char *text = http_answer(s->http, "X-Auth-Token-Expires");
-	char *end;
-	long life;
-
-	life = strtol(text, &end, 10);
-	return end == text || *end != '\0' || life < 0 ? TOKEN_LIFE_S : life;
+	buf_reset(&login->token);
+	buf_reset(&login->storage_url);
+	buf_adds(&login->storage_url, storage_url);
+	cut_slashes(&login->storage_url);
+	buf_adds(&login->token, token);
+	if (login->token.error == 0 && login->storage_url.error == 0)
+		return settle(p, SWIFT_STORED, VERDICT_DONE, "");
+	buf_reset(&login->token);
+	return settle(p, SWIFT_TEMPORARY, VERDICT_DONE, ", too long for us");
 }
 
 /* tempauth: swift/common/middleware/tempauth.py; Ceph answers 204. */
 static enum verdict
-login_v1(struct swift *s, struct swift_put *p)
+take_v1(struct swift *s, struct swift_put *p)
 {
-	const struct account *a = p->account;
-	struct http_request r;
 	const char *token;
-	enum verdict verdict;
+	long life_s;
 
-	http_request_init(&r, &a->http, "GET");
-	buf_adds(&r.url, a->authurl);
-	http_header(&r, "X-Auth-User: %s", a->user);
-	http_header(&r, "X-Auth-Key: %s", a->key);
-	if (perform(s, p, &r) && (p->status == 200 || p->status == 204)) {
-		login_of(s, p)->ends_s = time(NULL) + v1_life(s);
-		token = http_answer(s->http, "X-Auth-Token");
-		if (*token == '\0')
-			token = http_answer(s->http, "X-Storage-Token");
-		verdict = take_login(s, p, token,
-		    http_answer(s->http, "X-Storage-Url"));
-	} else {
-		verdict = judge(p);
-	}
-	http_request_free(&r);
-	return verdict;
+	life_s = strtol(http_answer(s->http, "X-Auth-Token-Expires"), NULL, 10);
+	login_of(s, p)->ends_s =
+	    time(NULL) + (life_s > 0 ? life_s : TOKEN_LIFE_S);
+	token = http_answer(s->http, "X-Auth-Token");
+	if (*token == '\0')
+		token = http_answer(s->http, "X-Storage-Token");
+	return take_login(s, p, token, http_answer(s->http, "X-Storage-Url"));
 }
 
 /* By id, or by a name within a domain; "default" as the clients have it. */
 static json_t *
 named(const char *name, const char *id, const char *domain_name,
-    const char *domain_id)
+    const char *domain_id, const char *password)
 {
+	bool by_name = domain_id == NULL && domain_name != NULL;
+
 	if (id != NULL)
-		return json_pack("{s:s}", "id", id);
-	if (domain_id == NULL && domain_name != NULL)
-		return json_pack("{s:s,s:{s:s}}", "name", name, "domain",
-		    "name", domain_name);
-	return json_pack("{s:s,s:{s:s}}", "name", name, "domain", "id",
-	    domain_id == NULL ? "default" : domain_id);
+		return json_pack("{s:s, s:s*}", "id", id, "password", password);
+	return json_pack("{s:s, s:{s:s}, s:s*}", "name", name, "domain",
+	    by_name ? "name" : "id",
+	    by_name             ? domain_name
+	    : domain_id == NULL ? "default"
+				: domain_id,
+	    "password", password);
 }
 
-/* The body of POST /v3/auth/tokens; free(3) it; NULL without memory. */
-static char *
-v3_request(const struct account *a)
+static int
+add_text(const char *text, size_t len, void *buf)
 {
-	const char *id, *name;
-	json_t *auth, *user;
-	char *text;
+	buf_add(buf, text, len);
+	return 0;
+}
 
-	id = config_project_id(a);
-	name = config_project_name(a);
-	if (config_has_credential(a)) {
+/* docs.openstack.org/api-ref/identity/v3, "Authentication and tokens" */
+static void
+ask_v3(const struct account *a, struct http_request *r)
+{
+	const char *id = config_project_id(a), *name = config_project_name(a);
+	bool scoped = id != NULL || name != NULL;
+	json_t *body;
+
+	cut_slashes(&r->url);
+	if (r->url.len < 3 || strcmp(r->url.data + r->url.len - 3, "/v3") != 0)
+		buf_adds(&r->url, "/v3");
+	buf_adds(&r->url, "/auth/tokens");
+	http_header(r, "Content-Type: application/json");
+	http_header(r, "Accept: application/json");
+	if (config_has_credential(a))
 		/* It has a scope of its own. */
-		auth =
-		    json_pack("{s:{s:[s],s:{s:s,s:s}}}", "identity", "methods",
-			"application_credential", "application_credential",
-			"id", a->application_credential_id, "secret",
-			a->application_credential_secret);
-	} else {
-		user = named(a->user, a->user_id, a->user_domain_name,
-		    a->user_domain_id);
-		/* A step that fails leaves nothing that could be sent. */
-		if (json_object_set_new(user, "password",
-			json_string(a->key)) == -1) {
-			json_decref(user);
-			return NULL;
-		}
-		auth = json_pack("{s:{s:[s],s:{s:o}}}", "identity", "methods",
-		    "password", "password", "user", user);
-		if ((id != NULL || name != NULL) &&
-		    json_object_set_new(auth, "scope",
-			json_pack("{s:o}", "project",
-			    named(name, id, a->project_domain_name,
-				a->project_domain_id))) == -1) {
-			json_decref(auth);
-			return NULL;
-		}
-	}
-	auth = json_pack("{s:o}", "auth", auth);
-	text = json_dumps(auth, JSON_COMPACT);
-	json_decref(auth);
-	return text;
+		body = json_pack("{s:{s:{s:[s], s:{s:s, s:s}}}}", "auth",
+		    "identity", "methods", "application_credential",
+		    "application_credential", "id",
+		    a->application_credential_id, "secret",
+		    a->application_credential_secret);
+	else
+		body = json_pack(scoped ? "{s:{s:{s:[s], s:{s:o}}, s:{s:o}}}"
+					: "{s:{s:{s:[s], s:{s:o}}}}",
+		    "auth", "identity", "methods", "password", "password",
+		    "user",
+		    named(a->user, a->user_id, a->user_domain_name,
+			a->user_domain_id, a->key),
+		    "scope", "project",
+		    !scoped ? NULL
+			    : named(name, id, a->project_domain_name,
+				  a->project_domain_id, NULL));
+	/* A step that failed leaves nothing that could be sent. */
+	if (json_dump_callback(body, add_text, &r->text, JSON_COMPACT) == -1)
+		buf_fail(&r->url, ENOMEM);
+	json_decref(body);
 }
 
-static bool
-is_text(const json_t *object, const char *key, const char *value, size_t len)
-{
-	const char *text;
-
-	text = json_string_value(json_object_get(object, key));
-	return text != NULL && strlen(text) == len &&
-	       strncmp(text, value, len) == 0;
-}
-
-/* The URL of the wanted service in a catalog, borrowed from it, or NULL. */
+/* The URL of the wanted service in a catalog, borrowed from it, or "". */
 static const char *
 find_endpoint(const struct account *a, const json_t *catalog)
 {
-	const json_t *e, *entry, *endpoints;
-	const char *region, *url;
+	const char *region = a->region_name;
+	const json_t *e, *entry;
 	size_t i, k, len;
 
 	/* "publicURL" is how the older clients spell "public". */
 	len = strcspn(a->endpoint_type, "U");
-	region = a->region_name;
 	json_array_foreach(catalog, i, entry)
 	{
-		endpoints = json_object_get(entry, "endpoints");
-		if (!is_text(entry, "type", a->service_type,
-			strlen(a->service_type)))
+		if (strcmp(text_of(entry, "type"), a->service_type) != 0)
 			continue;
-		json_array_foreach(endpoints, k, e)
+		json_array_foreach(json_object_get(entry, "endpoints"), k, e)
 		{
-			url = json_string_value(json_object_get(e, "url"));
-			if (url != NULL &&
-			    is_text(e, "interface", a->endpoint_type, len) &&
+			if (text_is(a->endpoint_type, len,
+				text_of(e, "interface")) &&
 			    (region == NULL ||
-				is_text(e, "region", region, strlen(region)) ||
-				is_text(e, "region_id", region,
-				    strlen(region))))
-				return url;
+				strcmp(text_of(e, "region"), region) == 0 ||
+				strcmp(text_of(e, "region_id"), region) == 0))
+				return text_of(e, "url");
 		}
 	}
-	return NULL;
-}
-
-/* ISO 8601 in UTC, as Keystone writes it. */
-static int64_t
-v3_end(const json_t *token)
-{
-	const char *text;
-	struct tm tm = { 0 };
-
-	text = json_string_value(json_object_get(token, "expires_at"));
-	return text == NULL || strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) == NULL
-		   ? time(NULL) + TOKEN_LIFE_S
-		   : timegm(&tm);
+	return "";
 }
 
 /* A token without a scope has no catalog; what is not JSON may pass. */
 static enum verdict
-take_token(struct swift *s, struct swift_put *p, const json_t *token)
+take_v3(struct swift *s, struct swift_put *p, const struct buf *answer)
 {
-	const json_t *catalog;
-	const char *url;
-
-	catalog = json_object_get(token, "catalog");
-	if (p->account->object_storage_url == NULL &&
-	    (!json_is_object(token) ||
-		(catalog != NULL && !json_is_array(catalog)))) {
-		buf_adds(&p->reason, ", but not with the JSON of a token");
-		p->outcome = SWIFT_TEMPORARY;
-		return VERDICT_RETRY;
-	}
-	login_of(s, p)->ends_s = v3_end(token);
-	url = find_endpoint(p->account, catalog);
-	return take_login(s, p, http_answer(s->http, "X-Subject-Token"),
-	    url == NULL ? "" : url);
-}
-
-/* docs.openstack.org/api-ref/identity/v3, "Authentication and tokens" */
-static enum verdict
-login_v3(struct swift *s, struct swift_put *p)
-{
-	const struct account *a = p->account;
-	struct http_request r;
+	const json_t *catalog, *token;
+	struct tm tm = { 0 };
 	enum verdict verdict;
 	json_t *root;
-	char *body;
 
-	body = v3_request(a);
-	if (body == NULL)
-		return fail(p, SWIFT_TEMPORARY, strerror(ENOMEM));
-	http_request_init(&r, &a->http, "POST");
-	buf_adds(&r.url, a->authurl);
-	cut_slashes(&r.url);
-	if (r.url.len < 3 || strcmp(r.url.data + r.url.len - 3, "/v3") != 0)
-		buf_adds(&r.url, "/v3");
-	buf_adds(&r.url, "/auth/tokens");
-	http_header(&r, "Content-Type: application/json");
-	http_header(&r, "Accept: application/json");
-	r.text = body;
-	if (perform(s, p, &r) && (p->status == 200 || p->status == 201)) {
-		root = json_loadb(buf_text(&r.answer), r.answer.len, 0, NULL);
-		verdict = take_token(s, p, json_object_get(root, "token"));
-		json_decref(root);
-	} else {
-		verdict = judge(p);
-	}
-	explicit_bzero(body, strlen(body));
-	free(body);
-	http_request_free(&r);
+	root = json_loadb(buf_text(answer), answer->len, 0, NULL);
+	token = json_object_get(root, "token");
+	catalog = json_object_get(token, "catalog");
+	/* ISO 8601 in UTC, as Keystone writes it. */
+	login_of(s, p)->ends_s = strptime(text_of(token, "expires_at"),
+				     "%Y-%m-%dT%H:%M:%S", &tm) == NULL
+				     ? time(NULL) + TOKEN_LIFE_S
+				     : timegm(&tm);
+	if (p->account->object_storage_url == NULL &&
+	    (!json_is_object(token) ||
+		(catalog != NULL && !json_is_array(catalog))))
+		verdict = settle(p, SWIFT_TEMPORARY, VERDICT_RETRY,
+		    ", but not with the JSON of a token");
+	else
+		verdict =
+		    take_login(s, p, http_answer(s->http, "X-Subject-Token"),
+			find_endpoint(p->account, catalog));
+	json_decref(root);
 	return verdict;
 }
 
@@ -566,60 +468,42 @@ question(const struct account *a)
 	    "object_storage_url", a->object_storage_url);
 }
 
-/* Opens an account's token_file; -1 and why it cannot be trusted. */
-static int
-open_token_file(const struct account *a, const char **reason)
+/* Why an account's token_file cannot be trusted; NULL when it can. */
+static const char *
+distrust(int fd)
 {
 	struct stat st;
-	int fd;
 
-	fd =
-	    open(a->token_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd == -1 || fstat(fd, &st) == -1)
-		*reason = errno == ELOOP ? "is a link" : strerror(errno);
-	else if (!S_ISREG(st.st_mode))
-		*reason = "is not a file";
-	else if (st.st_uid != 0 && st.st_uid != geteuid())
-		*reason = "is neither root's nor ours";
-	else if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-		*reason = "can be written to by others";
-	else if (st.st_size > TOKEN_FILE_MAX)
-		*reason = "is too large";
-	else
-		return fd;
-	if (fd != -1)
-		(void)close(fd);
-	return -1;
+		return errno == ELOOP ? "is a link" : strerror(errno);
+	return !S_ISREG(st.st_mode) ? "is not a file"
+	       : st.st_uid != 0 && st.st_uid != geteuid()
+		   ? "is neither root's nor ours"
+	       : (st.st_mode & (S_IWGRP | S_IWOTH)) != 0
+		   ? "can be written to by others"
+	       : st.st_size > TOKEN_FILE_MAX ? "is too large"
+					     : NULL;
 }
 
 /* Takes the token of an open file; what is wrong with it, or NULL. */
 static const char *
 read_token(struct swift *s, struct swift_put *p, int fd)
 {
-	json_t *asked, *file;
-	const char *reason;
-	json_int_t ends_s;
+	json_t *asked = question(p->account);
+	json_t *file = json_loadfd(fd, 0, NULL);
+	const char *reason, *token = text_of(file, "token");
 
-	file = json_loadfd(fd, 0, NULL);
-	asked = question(p->account);
-	ends_s = json_integer_value(json_object_get(file, "ends"));
-	if (file == NULL)
-		reason = "is not JSON";
-	else if (!json_equal(asked, json_object_get(file, "asked_with")))
-		reason = "was not asked with the same account";
-	else if (ends_s < time(NULL) + TOKEN_LEFT_S)
-		reason = "holds a token that has ended";
-	else if (json_string_value(json_object_get(file, "token")) == NULL ||
-		 json_string_value(json_object_get(file, "storage_url")) ==
-		     NULL)
-		reason = "holds no token";
-	else if (take_login(s, p,
-		     json_string_value(json_object_get(file, "token")),
-		     json_string_value(json_object_get(file, "storage_url"))) ==
-		     VERDICT_DONE &&
-		 p->outcome == SWIFT_STORED)
-		reason = NULL;
-	else
+	reason = file == NULL ? "is not JSON"
+		 : !json_equal(asked, json_object_get(file, "asked_with"))
+		     ? "was not asked with the same account"
+		 : json_integer_value(json_object_get(file, "ends")) <
+			 time(NULL) + TOKEN_LEFT_S
+		     ? "holds a token that has ended"
+		 : *token == '\0' ? "holds no token"
+				  : NULL;
+	if (reason == NULL)
+		(void)take_login(s, p, token, text_of(file, "storage_url"));
+	if (reason == NULL && p->outcome != SWIFT_STORED)
 		reason = "holds a token that cannot be used";
 	json_decref(file);
 	json_decref(asked);
@@ -649,12 +533,13 @@ use_token_file(struct swift *s, struct swift_put *p)
 	if (p->account->token_file == NULL || login->asked_file)
 		return false;
 	login->asked_file = true;
-	fd = open_token_file(p->account, &reason);
-	if (fd != -1) {
+	fd = open(p->account->token_file,
+	    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	reason = distrust(fd);
+	if (reason == NULL)
 		reason = read_token(s, p, fd);
+	if (fd != -1)
 		(void)close(fd);
-	}
-	buf_reset(&p->reason);
 	login->from_file = reason == NULL;
 	if (reason != NULL)
 		warn_token_file(p, reason);
@@ -665,39 +550,32 @@ static enum verdict
 log_in(struct swift *s, struct swift_put *p)
 {
 	const struct account *a = p->account;
+	bool v1 = a->auth_version == AUTH_V1;
+	struct http_request r;
 	enum verdict verdict;
-	int64_t started_ms;
 
+	buf_reset(&p->reason);
 	if (a->auth_version == AUTH_TEMPURL || login_of(s, p)->token.len > 0 ||
 	    use_token_file(s, p))
-		return settle(p, SWIFT_STORED);
-	started_ms = clock_ms();
-	verdict = a->auth_version == AUTH_V1 ? login_v1(s, p) : login_v3(s, p);
+		return settle(p, SWIFT_STORED, VERDICT_DONE, "");
+	http_request_init(&r, &a->http, v1 ? "GET" : "POST");
+	buf_adds(&r.url, a->authurl);
+	if (v1) {
+		http_header(&r, "X-Auth-User: %s", a->user);
+		http_header(&r, "X-Auth-Key: %s", a->key);
+	} else {
+		ask_v3(a, &r);
+	}
+	verdict = perform(s, p, &r, &p->auth_ms);
+	if (p->outcome == SWIFT_STORED)
+		verdict = v1 ? take_v1(s, p) : take_v3(s, p, &r.answer);
+	http_request_free(&r);
 	if (p->status == 401 || p->status == 403)
 		buf_addf(&p->reason, "; user %s is refused",
 		    config_has_credential(a) ? a->application_credential_id
 		    : a->user_id != NULL     ? a->user_id
 					     : a->user);
-	p->auth_ms += clock_ms() - started_ms;
 	return verdict;
-}
-
-/* Forgets a token that was refused. */
-static void
-forget_login(struct swift *s, struct swift_put *p)
-{
-	struct login *login = login_of(s, p);
-
-	buf_reset(&login->token);
-	if (login->from_file)
-		warn_token_file(p, "holds a token that was refused (401)");
-	login->from_file = false;
-}
-
-bool
-swift_login(struct swift *s, struct swift_put *p)
-{
-	return log_in(s, p) == VERDICT_DONE && p->outcome == SWIFT_STORED;
 }
 
 /* swift/common/middleware/tempurl.py: HMAC of method, expiry and path. */
@@ -725,96 +603,128 @@ sign(const struct account *a, struct http_request *r, const char *path)
 	buf_fail(&r->url, text.error);
 }
 
-/* A request for the object, or for its container, authenticated. */
+/* The address of the object, or of its container, and who we are. */
 static void
-begin(struct swift *s, const struct swift_put *p, struct http_request *r,
-    const char *method, bool container)
+address(struct swift *s, const struct swift_put *p, struct http_request *r,
+    bool container)
 {
 	const struct account *a = p->account;
+	const struct login *login = login_of(s, p);
 	BUF(path, URL_MAX);
 
-	http_request_init(r, &a->http, method);
 	buf_addf(&path, "/%s", a->container);
 	if (!container)
 		buf_addf(&path, "/%s%s", a->prefix, buf_text(&p->name));
 	buf_adds(&r->url, a->auth_version == AUTH_TEMPURL
 			      ? a->storage_url
-			      : buf_text(&login_of(s, p)->storage_url));
+			      : buf_text(&login->storage_url));
 	cut_slashes(&r->url);
 	buf_encode(&r->url, buf_text(&path), path.len, PATH_ESCAPED, "%%%02X");
 	if (a->auth_version == AUTH_TEMPURL)
 		sign(a, r, buf_text(&path));
 	else
-		http_header(r, "X-Auth-Token: %s",
-		    buf_text(&login_of(s, p)->token));
+		http_header(r, "X-Auth-Token: %s", buf_text(&login->token));
 	buf_fail(&r->url, path.error);
 	buf_fail(&r->url, p->name.error);
+}
+
+/* What a PUT sends. */
+static void
+add_content(const struct swift_put *p, struct http_request *r)
+{
+	const char *line;
+	size_t len;
+
+	r->read = message_read;
+	r->body = p->message;
+	r->size = p->message->size;
+	http_header(r, "Content-Type: %s", p->account->content_type);
+	http_header(r, "ETag: %s", p->message->md5_hex);
+	http_header(r, "If-None-Match: *");
+	if (p->account->delete_after_s > 0)
+		http_header(r, "X-Delete-After: %lld",
+		    (long long)p->account->delete_after_s);
+	for (line = p->plain ? "" : p->metadata; *line != '\0';
+	     line += len + 1) {
+		len = strcspn(line, "\n");
+		http_header(r, "%.*s", (int)len, line);
+	}
+}
+
+/* A request for the object, or for its container, once logged in. */
+static enum verdict
+request(struct swift *s, struct swift_put *p, const char *method,
+    bool container)
+{
+	struct http_request r;
+	enum verdict verdict;
+
+	verdict = log_in(s, p);
+	if (p->outcome != SWIFT_STORED)
+		return verdict;
+	http_request_init(&r, &p->account->http, method);
+	address(s, p, &r, container);
+	if (strcmp(method, "PUT") == 0)
+		add_content(p, &r);
+	verdict = perform(s, p, &r, &p->put_ms);
+	if (p->status == 404 && (container || r.read != NULL))
+		buf_addf(&p->reason, "; container %s does not exist",
+		    p->account->container);
+	if (p->status == 413 && p->trans.len == 0)
+		buf_adds(&p->reason,
+		    "; that is the limit of a server in front of Swift "
+		    "(nginx: client_max_body_size)");
+	http_request_free(&r);
+	return verdict;
+}
+
+void
+swift_head(struct swift *s, struct swift_put *p, bool container)
+{
+	(void)request(s, p, "HEAD", container);
 }
 
 /* As front ends change it: in quotes, W/ for weak, -gzip for compressed. */
 static bool
 is_our_etag(const struct swift *s, const struct swift_put *p)
 {
-	const char *etag;
+	const char *etag = http_answer(s->http, "ETag");
 
-	etag = http_answer(s->http, "ETag");
 	etag += text_begins(etag, "W/") ? 2 : 0;
 	etag += *etag == '"' ? 1 : 0;
 	return text_begins(etag, p->message->md5_hex) &&
 	       strcspn(etag + strlen(p->message->md5_hex), "\"-") == 0;
 }
 
-/* A request without a body for the object or its container, once logged in. */
-static enum verdict
-ask(struct swift *s, struct swift_put *p, const char *method, bool container)
-{
-	struct http_request r;
-	enum verdict verdict;
-
-	verdict = log_in(s, p);
-	if (verdict != VERDICT_DONE || p->outcome != SWIFT_STORED)
-		return verdict;
-	begin(s, p, &r, method, container);
-	verdict = perform(s, p, &r) && p->status / 100 == 2
-		      ? settle(p, SWIFT_STORED)
-		      : judge(p);
-	http_request_free(&r);
-	return p->status == 404 ? VERDICT_MISSING : verdict;
-}
-
-enum swift_outcome
-swift_head(struct swift *s, struct swift_put *p, bool container)
-{
-	(void)ask(s, p, "HEAD", container);
-	if (container)
-		add_hint(p);
-	return p->outcome;
-}
-
 /* The length counts where it is the content's own. */
 bool
 swift_is_ours(const struct swift *s, const struct swift_put *p)
 {
-	const char *length;
-	char *end;
+	const char *length = http_answer(s->http, "Content-Length");
 
-	if (p->status != 200 || !is_our_etag(s, p))
-		return false;
-	if (*http_answer(s->http, "Transfer-Encoding") != '\0' ||
-	    *http_answer(s->http, "Content-Encoding") != '\0')
-		return true;
-	length = http_answer(s->http, "Content-Length");
-	return *length != '\0' &&
-	       strtoll(length, &end, 10) == p->message->size && *end == '\0';
+	return p->status == 200 && is_our_etag(s, p) &&
+	       (*http_answer(s->http, "Transfer-Encoding") != '\0' ||
+		   *http_answer(s->http, "Content-Encoding") != '\0' ||
+		   strtoll(length, NULL, 10) == p->message->size);
 }
 
-/* An earlier try of ours may have arrived although its answer was lost. */
+/*
+ * One PUT.  Only our own ETag says that our octets are there; and where there
+ * is an object, an earlier try of ours may have arrived although its answer
+ * was lost.
+ */
 static enum verdict
-resolve_412(struct swift *s, struct swift_put *p)
+try_store(struct swift *s, struct swift_put *p)
 {
 	enum verdict verdict;
 
-	verdict = ask(s, p, "HEAD", false);
+	verdict = request(s, p, "PUT", false);
+	if (p->outcome == SWIFT_STORED && !is_our_etag(s, p))
+		return settle(p, SWIFT_TEMPORARY, VERDICT_RENAME,
+		    ", but not our ETag");
+	if (verdict != VERDICT_TAKEN)
+		return verdict;
+	verdict = request(s, p, "HEAD", false);
 	if (p->outcome == SWIFT_STORED && swift_is_ours(s, p)) {
 		p->exists = true;
 		return VERDICT_DONE;
@@ -829,68 +739,6 @@ resolve_412(struct swift *s, struct swift_put *p)
 	    "one is tried",
 	    p->status);
 	return VERDICT_RENAME;
-}
-
-/* Only our own ETag says that our octets are there. */
-static enum verdict
-judge_put(struct swift *s, struct swift_put *p)
-{
-	add_hint(p);
-	switch (p->status) {
-	case 201:
-		if (is_our_etag(s, p))
-			return settle(p, SWIFT_STORED);
-		buf_adds(&p->reason, ", but not our ETag");
-		(void)settle(p, SWIFT_TEMPORARY);
-		return VERDICT_RENAME;
-	case 400:
-		(void)settle(p, SWIFT_MISCONFIGURED);
-		return VERDICT_PLAIN;
-	case 412:
-		return resolve_412(s, p);
-	default:
-		return judge(p);
-	}
-}
-
-/* One PUT, once logged in. */
-static enum verdict
-try_store(struct swift *s, struct swift_put *p)
-{
-	const struct account *a = p->account;
-	struct http_request r;
-	const char *line;
-	enum verdict verdict;
-	int64_t started_ms;
-	size_t len;
-
-	verdict = log_in(s, p);
-	if (verdict != VERDICT_DONE || p->outcome != SWIFT_STORED)
-		return verdict;
-	begin(s, p, &r, "PUT", false);
-	r.read = message_read;
-	r.body = p->message;
-	r.size = p->message->size;
-	http_header(&r, "Content-Type: %s", a->content_type);
-	http_header(&r, "ETag: %s", p->message->md5_hex);
-	http_header(&r, "If-None-Match: *");
-	if (a->delete_after_s > 0)
-		http_header(&r, "X-Delete-After: %lld",
-		    (long long)a->delete_after_s);
-	for (line = p->plain ? "" : p->metadata; *line != '\0';
-	     line += len + 1) {
-		len = strcspn(line, "\n");
-		http_header(&r, "%.*s", (int)len, line);
-	}
-	started_ms = clock_ms();
-	(void)perform(s, p, &r);
-	p->put_ms += clock_ms() - started_ms;
-	/* It may be there: a 503 says that fewer copies are than should be. */
-	if (r.resent || p->fault == HTTP_NO_ANSWER || p->status / 100 == 2 ||
-	    p->status / 100 == 5)
-		p->exists = true;
-	http_request_free(&r);
-	return judge_put(s, p);
 }
 
 /* How long to wait before the next try; -1 when the deadline comes first. */
@@ -946,19 +794,24 @@ static bool
 again(struct swift *s, struct swift_put *p, enum verdict verdict)
 {
 	struct pollfd client = { .fd = p->client };
-	int wait_ms;
+	struct login *login = login_of(s, p);
+	int wait_ms = 0;
 
-	wait_ms = 0;
 	switch (verdict) {
 	case VERDICT_DONE:
 	case VERDICT_MISSING:
+	case VERDICT_TAKEN:
 		return false;
 	case VERDICT_LOGIN:
 		/* Only a token that was here may have ended since. */
-		if (p->fresh || login_of(s, p)->token.len == 0)
+		if (p->fresh || login->token.len == 0)
 			return false;
 		p->fresh = true;
-		forget_login(s, p);
+		buf_reset(&login->token);
+		if (login->from_file)
+			warn_token_file(p,
+			    "holds a token that was refused (401)");
+		login->from_file = false;
 		break;
 	case VERDICT_PLAIN:
 		if (p->plain)
@@ -983,7 +836,8 @@ again(struct swift *s, struct swift_put *p, enum verdict verdict)
 	/* A hang-up ends the wait: nobody hears what comes of another try. */
 	if (poll(&client, 1, wait_ms) == 0)
 		return true;
-	(void)fail(p, SWIFT_TEMPORARY, "the client went away");
+	buf_reset(&p->reason);
+	(void)settle(p, SWIFT_TEMPORARY, VERDICT_DONE, "the client went away");
 	return false;
 }
 
@@ -1003,14 +857,14 @@ swift_delete(struct swift *s, const struct swift_put *p, int64_t deadline_ms,
 	do {
 		/* One that hangs leaves time for another. */
 		d.deadline_ms = clock_within(DELETE_TRY_MS, deadline_ms);
-		verdict = ask(s, &d, "DELETE", false);
+		verdict = request(s, &d, "DELETE", false);
 		d.deadline_ms = deadline_ms;
 	} while (again(s, &d, verdict));
 	*status = d.status;
 	buf_adds(reason, buf_text(&d.reason));
 	/* Who may not delete may look, by the signature of a PUT as well. */
-	gone = d.outcome == SWIFT_STORED || verdict == VERDICT_MISSING ||
-	       ask(s, &d, "HEAD", false) == VERDICT_MISSING;
+	gone = d.outcome == SWIFT_STORED ||
+	       request(s, &d, "HEAD", false) == VERDICT_MISSING;
 	buf_free(&d.reason);
 	buf_free(&d.trans);
 	return gone ? 0 : -1;
@@ -1054,29 +908,28 @@ swift_store(struct swift *s, struct swift_put *p)
 	}
 }
 
-/* Replaces the token_file by one that holds text; errno where it cannot. */
+/* Replaces the token_file by one that holds this; errno where it cannot. */
 static int
-replace_token_file(const struct account *a, const char *text)
+replace_token_file(const struct account *a, const json_t *file)
 {
 	BUF(path, PATH_MAX);
-	size_t len = strlen(text);
-	bool written;
-	int fd;
+	int error, fd;
 
 	buf_addf(&path, "%s.XXXXXX", a->token_file);
-	if (path.error != 0)
-		return path.error;
+	if (path.error != 0 || file == NULL)
+		return path.error != 0 ? path.error : ENOMEM;
 	fd = mkostemp(path.data, O_CLOEXEC); /* with mode 0600 */
 	if (fd == -1)
 		return errno;
 	errno = EIO;
-	written = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
+	error = json_dumpfd(file, fd, JSON_INDENT(1)) == 0 && fsync(fd) == 0 &&
+			rename(path.data, a->token_file) == 0
+		    ? 0
+		    : errno;
 	(void)close(fd);
-	if (written && rename(path.data, a->token_file) == 0)
-		return 0;
-	fd = errno;
-	(void)unlink(path.data);
-	return fd;
+	if (error != 0)
+		(void)unlink(path.data);
+	return error;
 }
 
 int64_t
@@ -1085,7 +938,6 @@ swift_write_token(struct swift *s, struct swift_put *p)
 	struct login *login = login_of(s, p);
 	enum verdict verdict;
 	json_t *file;
-	char *text;
 	int error;
 
 	login->asked_file = true;
@@ -1099,14 +951,11 @@ swift_write_token(struct swift *s, struct swift_put *p)
 	    buf_text(&login->token), "ends", (json_int_t)login->ends_s,
 	    "storage_url", buf_text(&login->storage_url), "asked_with",
 	    question(p->account));
-	text = json_dumps(file, JSON_INDENT(1));
-	error = text == NULL ? ENOMEM : replace_token_file(p->account, text);
+	error = replace_token_file(p->account, file);
 	json_decref(file);
-	if (text != NULL)
-		explicit_bzero(text, strlen(text));
-	free(text);
 	if (error == 0)
 		return login->ends_s;
-	(void)fail(p, SWIFT_MISCONFIGURED, strerror(error));
+	buf_reset(&p->reason);
+	(void)settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE, strerror(error));
 	return -1;
 }

@@ -51,13 +51,12 @@ struct swift_put {
 	bool exists; /* something may be stored under the name */
 	unsigned int tries;
 	const char *request;    /* the newest: its method, "" for none */
-	enum http_fault fault;  /* of it */
 	long status;            /* of its answer, 0 for none */
 	struct buf reason;      /* owned; what was answered or failed */
 	struct buf trans;       /* owned; X-Trans-Id of the newest answer */
 	int64_t retry_after_ms; /* asked for by it */
 	int64_t auth_ms;        /* spent on logging in */
-	int64_t put_ms;         /* spent on uploads */
+	int64_t put_ms;         /* spent on the rest */
 };
 
 void swift_put_init(struct swift_put *p, const struct account *account);
@@ -104,17 +103,13 @@ void swift_log_request(struct log_line *l, const struct swift_put *p);
 void swift_log_object(struct log_line *l, const struct swift_put *p);
 
 /*
- * HEAD of the object, or of the container, once logged in.  Returns p->outcome
- * by the status alone.
+ * HEAD of the object, or of the container, once logged in; p->outcome is by
+ * the status alone.
  */
-enum swift_outcome swift_head(struct swift *s, struct swift_put *p,
-    bool container);
+void swift_head(struct swift *s, struct swift_put *p, bool container);
 
 /* Whether the object of the newest swift_head() is ours, octet for octet. */
 bool swift_is_ours(const struct swift *s, const struct swift_put *p);
-
-/* Logs in where there is no token; p->outcome is SWIFT_STORED when all is well. */
-bool swift_login(struct swift *s, struct swift_put *p);
 
 /*
  * Logs in anew and replaces the account's token_file.  Returns when the token

@@ -91,6 +91,7 @@ http_request_init(struct http_request *r, const struct http_options *options,
 		.options = options,
 		.method = method,
 		.url = { .max = HEADER_MAX },
+		.text = { .max = BODY_MAX },
 		.answer = { .max = BODY_MAX },
 		.reason = { .max = 1024 },
 	};
@@ -100,6 +101,7 @@ void
 http_request_free(struct http_request *r)
 {
 	buf_free(&r->url);
+	buf_free(&r->text);
 	buf_free(&r->answer);
 	buf_free(&r->reason);
 	curl_slist_free_all(r->headers);
@@ -310,10 +312,10 @@ set_body(struct http *h, struct http_request *r)
 		SET(SEEKFUNCTION, seek_body);
 		SET(SEEKDATA, r);
 		SET(INFILESIZE_LARGE, (curl_off_t)r->size);
-	} else if (r->text != NULL) {
+	} else if (r->text.len > 0) {
 		SET(POST, 1L);
-		SET(POSTFIELDS, r->text);
-		SET(POSTFIELDSIZE_LARGE, (curl_off_t)strlen(r->text));
+		SET(POSTFIELDS, r->text.data);
+		SET(POSTFIELDSIZE_LARGE, (curl_off_t)r->text.len);
 	} else if (strcmp(r->method, "HEAD") == 0) {
 		SET(NOBODY, 1L);
 	}
@@ -420,8 +422,9 @@ attempt(struct http *h, struct http_request *r, int64_t deadline_ms)
 		    &kept.fd);
 	curl_easy_cleanup(h->curl);
 	h->curl = curl_easy_init();
-	h->code = h->curl == NULL || r->url.error != 0 ? CURLE_OUT_OF_MEMORY
-						       : CURLE_OK;
+	h->code = h->curl == NULL || r->url.error != 0 || r->text.error != 0
+		      ? CURLE_OUT_OF_MEMORY
+		      : CURLE_OK;
 	*h->error = '\0';
 	r->answered = -1;
 	buf_reset(&r->answer);

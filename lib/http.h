@@ -42,8 +42,8 @@ struct http_request {
 	const char *method;                 /* borrowed */
 	struct buf url;
 	struct curl_slist *headers; /* owned */
-	const char *text;           /* borrowed; the body, or NULL */
-	http_read_fn *read;         /* of the body, or NULL */
+	struct buf text;            /* the body; "" where there is none */
+	http_read_fn *read;         /* of a body that is longer, or NULL */
 	const void *body;           /* borrowed; for read */
 	int64_t size, offset;       /* of the body, in octets */
 	long status;                /* of the answer */

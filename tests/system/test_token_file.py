@@ -5,6 +5,7 @@
 import json
 import os
 import stat
+import subprocess
 import time
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import lab
 import standin
 from helpers import program
+from helpers.journal import fields, received
 from standin import answer
 
 MESSAGE = b"Subject: token\r\n\r\ntext\r\n"
@@ -100,6 +102,26 @@ def test_failed_login_leaves_the_old_file(bench, store, token_file):
     assert done.stdout.startswith("archive: failed, ")
     assert "status=401" in done.stdout
     assert token_file.read_text() == before
+
+
+def test_failed_login_is_an_entry_of_the_journal(bench, store, places,
+                                                 token_file, tmp_path):
+    prefix, journal, _ = places
+    path = bench.config(archive=store.account(token_file=token_file, key="x"))
+    stream = tmp_path / "journal"
+    with open(stream, "w") as file:
+        found = stream.stat()
+        done = subprocess.run(
+            [*prefix, program.BINARY, "-c", path, "login"],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=60,
+            env=program.environment({
+                "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}))
+    assert done.returncode == 69
+    assert stream.read_text() == ""
+    entry, = map(fields, received(journal))
+    assert (entry["PRIORITY"], entry["ACCOUNT"], entry["TOKEN_FILE"],
+            entry["REQUEST"], entry["STATUS"]) == (
+                "3", "archive", str(token_file), "GET", "401")
 
 
 def test_folder_that_cannot_be_written_to(bench, store, tmp_path):
