@@ -47,7 +47,7 @@ object_name(struct buf *name, const struct timespec *when, int64_t size)
 	    random);
 	/* '/' and ':' as the Maildir page asks, what else is awkward likewise. */
 	buf_encode(name, host, strlen(host), "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~",
-	    "\\%03o");
+	    '\\');
 	buf_addf(name, ",S=%lld", (long long)size);
 }
 
@@ -70,12 +70,8 @@ object_fingerprint(const struct envelope *e, const char *content,
 	size_t i;
 
 	sorted = calloc(e->n, sizeof(*sorted));
-	digest = digest_sha256();
-	if (sorted == NULL || digest == NULL) {
-		free(sorted);
-		digest_hex(digest, NULL);
+	if (sorted == NULL)
 		return -1;
-	}
 	memcpy(sorted, e->recipients, e->n * sizeof(*sorted));
 	qsort(sorted, e->n, sizeof(*sorted), compare_paths);
 	buf_addf(&text, "%s\n", e->transaction->reverse_path);
@@ -84,11 +80,16 @@ object_fingerprint(const struct envelope *e, const char *content,
 			buf_addc(&text, ascii_lower(*p));
 		buf_addc(&text, '\n');
 	}
-	buf_addf(&text, "\n%s", content);
-	digest_add(digest, buf_text(&text), text.len);
-	digest_hex(digest, hex);
 	free(sorted);
-	return text.error == 0 ? 0 : -1;
+	buf_addf(&text, "\n%s", content);
+	digest = digest_open("SHA256");
+	if (digest == NULL || text.error != 0) {
+		digest_hex(digest, NULL);
+		return -1;
+	}
+	digest_add(digest, text.data, text.len);
+	digest_hex(digest, hex);
+	return 0;
 }
 
 /* Adds a header if it fits. */
@@ -110,7 +111,7 @@ add_text(struct metadata *m, const char *name, const char *text)
 {
 	BUF(value, 3 * SMTP_LINE_MAX);
 
-	buf_encode(&value, text, strlen(text), "%", "%%%02X");
+	buf_encode(&value, text, strlen(text), "%", '%');
 	buf_fail(m->lines, value.error);
 	add_header(m, name, buf_text(&value));
 }
@@ -165,7 +166,7 @@ add_sender(struct metadata *m, const char *path)
 
 	for (; *path != '\0'; path++) {
 		buf_reset(&octet);
-		buf_encode(&octet, path, 1, "%", "%%%02X");
+		buf_encode(&octet, path, 1, "%", '%');
 		(void)series_add(&s, "", &octet);
 	}
 	add_header(m, s.header, buf_text(&value));
@@ -183,7 +184,7 @@ add_recipients(struct metadata *m, const struct envelope *e)
 	for (i = 0; i < e->n; i++) {
 		buf_reset(&item);
 		buf_encode(&item, e->recipients[i]->path,
-		    strlen(e->recipients[i]->path), "%,", "%%%02X");
+		    strlen(e->recipients[i]->path), "%,", '%');
 		m->truncated |= !series_add(&s, ",", &item);
 	}
 	if (value.len > 0)

@@ -619,7 +619,7 @@ address(struct swift *s, const struct swift_put *p, struct http_request *r,
 			      ? a->storage_url
 			      : buf_text(&login->storage_url));
 	cut_slashes(&r->url);
-	buf_encode(&r->url, buf_text(&path), path.len, PATH_ESCAPED, "%%%02X");
+	buf_encode(&r->url, buf_text(&path), path.len, PATH_ESCAPED, '%');
 	if (a->auth_version == AUTH_TEMPURL)
 		sign(a, r, buf_text(&path));
 	else

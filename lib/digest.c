@@ -34,37 +34,22 @@ own_context(void)
 	return context;
 }
 
-static void *
-begin(const char *name)
+void *
+digest_open(const char *name)
 {
-	EVP_MD_CTX *context;
-	EVP_MD *type;
-	int result;
+	EVP_MD_CTX *digest = NULL;
+	EVP_MD *type = NULL;
 
-	if (own_context() == NULL)
-		return NULL;
-	type = EVP_MD_fetch(own_context(), name, NULL);
-	context = EVP_MD_CTX_new();
-	result = type == NULL || context == NULL
-		     ? 0
-		     : EVP_DigestInit_ex2(context, type, NULL);
+	if (own_context() != NULL)
+		type = EVP_MD_fetch(own_context(), name, NULL);
+	if (type != NULL)
+		digest = EVP_MD_CTX_new();
+	if (digest != NULL && EVP_DigestInit_ex2(digest, type, NULL) != 1) {
+		EVP_MD_CTX_free(digest);
+		digest = NULL;
+	}
 	EVP_MD_free(type);
-	if (result == 1)
-		return context;
-	EVP_MD_CTX_free(context);
-	return NULL;
-}
-
-void *
-digest_md5(void)
-{
-	return begin("MD5");
-}
-
-void *
-digest_sha256(void)
-{
-	return begin("SHA256");
+	return digest;
 }
 
 void

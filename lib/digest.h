@@ -14,9 +14,11 @@ enum {
 	DIGEST_SHA256_HEX = 65
 };
 
-/* A digest under way; NULL when there is no memory.  digest_hex() ends it. */
-void *digest_md5(void);
-void *digest_sha256(void);
+/*
+ * A digest under way, "MD5" or "SHA256"; NULL when there is no memory.
+ * digest_hex() ends it.
+ */
+void *digest_open(const char *name);
 void digest_add(void *digest, const void *data, size_t len);
 
 /* Writes the result as hex and frees the digest; hex may be NULL. */

@@ -27,8 +27,8 @@ message_open(struct message *m, const char *spool_directory, int64_t limit)
 		.limit = limit,
 		.memory = { .max = MESSAGE_MEMORY },
 		.fd = -1,
-		.md5 = digest_md5(),
-		.sha256 = digest_sha256(),
+		.md5 = digest_open("MD5"),
+		.sha256 = digest_open("SHA256"),
 	};
 	if (m->md5 == NULL || m->sha256 == NULL)
 		m->fault = ENOMEM;
@@ -183,8 +183,12 @@ message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 	offset = received_length(m);
 	if (offset == -1)
 		return -1;
+	if (offset == 0) {
+		memcpy(hex, m->sha256_hex, DIGEST_SHA256_HEX);
+		return 0;
+	}
 	errno = ENOMEM;
-	digest = digest_sha256();
+	digest = digest_open("SHA256");
 	if (digest == NULL)
 		return -1;
 	for (; (n = message_read(m, offset, data, sizeof(data))) > 0;
