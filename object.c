@@ -96,9 +96,8 @@ object_fingerprint(const struct envelope *e, const char *content,
 static void
 add_header(struct metadata *m, const char *name, const char *value)
 {
-	size_t size;
+	size_t size = strlen(name) + strlen(value);
 
-	size = strlen(name) + strlen(value);
 	if (strlen(value) > OBJECT_VALUE_MAX || size > m->left)
 		return;
 	m->left -= size;
@@ -111,101 +110,66 @@ add_text(struct metadata *m, const char *name, const char *text)
 {
 	BUF(value, 3 * SMTP_LINE_MAX);
 
+	if (text == NULL || *text == '\0')
+		return;
 	buf_encode(&value, text, strlen(text), "%", '%');
 	buf_fail(m->lines, value.error);
 	add_header(m, name, buf_text(&value));
 }
 
-/* A value that goes on in NAME-2, NAME-3 and so on, its items whole. */
-struct series {
-	struct metadata *m; /* borrowed, as is the rest */
-	const char *name;
-	char header[32];     /* the name of the one that is being filled */
-	unsigned int number; /* of it */
-	struct buf *value;   /* of it, at most OBJECT_VALUE_MAX */
-};
-
 /*
- * Appends an item, separated from one before it; whether there is room.  The
- * numbers have no gap, as a reader stops at one: what does not fit ends it.
+ * Adds a value that goes on in NAME-2, NAME-3 and so on, its items whole: lines
+ * of text, with commas between them, or its octets.  The numbers have no gap,
+ * as a reader stops at one: what does not fit ends it.
  */
-static bool
-series_add(struct series *s, const char *separator, const struct buf *item)
-{
-	size_t len;
-
-	buf_fail(s->m->lines, item->error);
-	if (item->len > OBJECT_VALUE_MAX)
-		return false;
-	len = s->value->len + strlen(separator) + item->len;
-	if (s->value->len > 0 && len > OBJECT_VALUE_MAX) {
-		add_header(s->m, s->header, buf_text(s->value));
-		(void)snprintf(s->header, sizeof(s->header), "%s-%u", s->name,
-		    ++s->number);
-		buf_reset(s->value);
-	}
-	if (s->value->len == 0) {
-		separator = "";
-		len = item->len;
-	}
-	if (strlen(s->header) + len > s->m->left)
-		return false;
-	buf_adds(s->value, separator);
-	buf_add(s->value, buf_text(item), item->len);
-	buf_fail(s->m->lines, s->value->error);
-	return true;
-}
-
-/* Envelope-From; there is room for any that SMTP_PATH_MAX lets pass. */
 static void
-add_sender(struct metadata *m, const char *path)
+add_series(struct metadata *m, const char *name, const char *text, bool lines)
 {
-	BUF(value, OBJECT_VALUE_MAX);
-	BUF(octet, 4);
-	struct series s = { m, "Envelope-From", "Envelope-From", 1, &value };
-
-	for (; *path != '\0'; path++) {
-		buf_reset(&octet);
-		buf_encode(&octet, path, 1, "%", '%');
-		(void)series_add(&s, "", &octet);
-	}
-	add_header(m, s.header, buf_text(&value));
-}
-
-/* Envelope-To: whole addresses, as many as fit. */
-static void
-add_recipients(struct metadata *m, const struct envelope *e)
-{
-	BUF(value, OBJECT_VALUE_MAX);
 	BUF(item, 3 * SMTP_LINE_MAX);
-	struct series s = { m, "Envelope-To", "Envelope-To", 1, &value };
-	size_t i;
+	BUF(value, OBJECT_VALUE_MAX);
+	char header[32];
+	unsigned int number = 1;
+	size_t comma = lines ? 1 : 0, len, n;
 
-	for (i = 0; i < e->n; i++) {
+	(void)snprintf(header, sizeof(header), "%s", name);
+	for (; *text != '\0'; text += n + comma) {
+		n = lines ? strcspn(text, "\n") : 1;
 		buf_reset(&item);
-		buf_encode(&item, e->recipients[i]->path,
-		    strlen(e->recipients[i]->path), "%,", '%');
-		m->truncated |= !series_add(&s, ",", &item);
+		buf_encode(&item, text, n, lines ? "%," : "%", '%');
+		buf_fail(m->lines, item.error);
+		len = value.len + comma + item.len;
+		if (value.len > 0 && item.len <= OBJECT_VALUE_MAX &&
+		    len > OBJECT_VALUE_MAX) {
+			add_header(m, header, buf_text(&value));
+			(void)snprintf(header, sizeof(header), "%s-%u", name,
+			    ++number);
+			buf_reset(&value);
+		}
+		if (value.len == 0)
+			len = item.len;
+		if (len > OBJECT_VALUE_MAX || strlen(header) + len > m->left) {
+			m->truncated = true;
+			continue;
+		}
+		if (value.len > 0 && lines)
+			buf_addc(&value, ',');
+		buf_add(&value, buf_text(&item), item.len);
+		buf_fail(m->lines, value.error);
 	}
-	if (value.len > 0)
-		add_header(m, s.header, buf_text(&value));
+	if (value.len > 0 || !lines)
+		add_header(m, header, buf_text(&value));
 }
 
 void
 object_metadata(struct buf *lines, const struct envelope *e, const char *sha256,
     const char *fingerprint)
 {
-	static const struct {
-		const char *name;
-		int attribute;
-	} others[] = { { "Client-Name", XFORWARD_NAME },
-		{ "Client-Helo", XFORWARD_HELO },
-		{ "Queue-Id", XFORWARD_IDENT } };
+	BUF(recipients, ((size_t)SMTP_LINE_MAX + 1) * e->n);
+	char *const *xforward = e->transaction->xforward;
 	/* Kept free for readers, and to say that a recipient was left out. */
 	struct metadata m = { .lines = lines,
 		.left = OBJECT_METADATA_MAX - OBJECT_METADATA_FREE -
 			sizeof(TRUNCATED "yes") + 1 };
-	const char *text;
 	char number[32];
 	size_t i;
 
@@ -213,16 +177,16 @@ object_metadata(struct buf *lines, const struct envelope *e, const char *sha256,
 	add_header(&m, "Envelope-Count", number);
 	add_header(&m, "Sha256", sha256);
 	add_header(&m, "Fingerprint", fingerprint);
-	add_sender(&m, e->transaction->reverse_path);
-	add_recipients(&m, e);
-	text = object_client_addr(e->transaction);
-	if (*text != '\0')
-		add_text(&m, "Client-Addr", text);
-	for (i = 0; i < COUNT(others); i++) {
-		text = e->transaction->xforward[others[i].attribute];
-		if (text != NULL)
-			add_text(&m, others[i].name, text);
-	}
+	/* There is room for any sender that SMTP_PATH_MAX lets pass. */
+	add_series(&m, "Envelope-From", e->transaction->reverse_path, false);
+	for (i = 0; i < e->n; i++)
+		buf_addf(&recipients, "%s\n", e->recipients[i]->path);
+	buf_fail(lines, recipients.error);
+	add_series(&m, "Envelope-To", buf_text(&recipients), true);
+	add_text(&m, "Client-Addr", object_client_addr(e->transaction));
+	add_text(&m, "Client-Name", xforward[XFORWARD_NAME]);
+	add_text(&m, "Client-Helo", xforward[XFORWARD_HELO]);
+	add_text(&m, "Queue-Id", xforward[XFORWARD_IDENT]);
 	if (m.truncated)
 		buf_adds(lines, PREFIX TRUNCATED ": yes\n");
 }
@@ -230,9 +194,8 @@ object_metadata(struct buf *lines, const struct envelope *e, const char *sha256,
 const char *
 object_client_addr(const struct transaction *t)
 {
-	const char *addr;
+	const char *addr = t->xforward[XFORWARD_ADDR];
 
-	addr = t->xforward[XFORWARD_ADDR];
 	if (addr == NULL)
 		return "";
 	return text_begins(addr, "IPv6:") ? addr + 5 : addr;

@@ -424,28 +424,27 @@ find_endpoint(const struct account *a, const json_t *catalog)
 static enum verdict
 take_v3(struct swift *s, struct swift_put *p, const struct buf *answer)
 {
-	const json_t *catalog, *token;
+	const json_t *token;
 	struct tm tm = { 0 };
 	enum verdict verdict;
 	json_t *root;
 
 	root = json_loadb(buf_text(answer), answer->len, 0, NULL);
 	token = json_object_get(root, "token");
-	catalog = json_object_get(token, "catalog");
 	/* ISO 8601 in UTC, as Keystone writes it. */
 	login_of(s, p)->ends_s = strptime(text_of(token, "expires_at"),
 				     "%Y-%m-%dT%H:%M:%S", &tm) == NULL
 				     ? time(NULL) + TOKEN_LIFE_S
 				     : timegm(&tm);
 	if (p->account->object_storage_url == NULL &&
-	    (!json_is_object(token) ||
-		(catalog != NULL && !json_is_array(catalog))))
+	    json_unpack(root, "{s:{s?[]}}", "token", "catalog") == -1)
 		verdict = settle(p, SWIFT_TEMPORARY, VERDICT_RETRY,
 		    ", but not with the JSON of a token");
 	else
 		verdict =
 		    take_login(s, p, http_answer(s->http, "X-Subject-Token"),
-			find_endpoint(p->account, catalog));
+			find_endpoint(p->account,
+			    json_object_get(token, "catalog")));
 	json_decref(root);
 	return verdict;
 }
@@ -795,43 +794,27 @@ again(struct swift *s, struct swift_put *p, enum verdict verdict)
 {
 	struct pollfd client = { .fd = p->client };
 	struct login *login = login_of(s, p);
-	int wait_ms = 0;
+	bool later = verdict == VERDICT_RETRY || verdict == VERDICT_WAIT;
+	int wait_ms = later ? pause_ms(p) : 0;
 
-	switch (verdict) {
-	case VERDICT_DONE:
-	case VERDICT_MISSING:
-	case VERDICT_TAKEN:
-		return false;
-	case VERDICT_LOGIN:
+	if (verdict == VERDICT_LOGIN && !p->fresh && login->token.len > 0) {
 		/* Only a token that was here may have ended since. */
-		if (p->fresh || login->token.len == 0)
-			return false;
 		p->fresh = true;
 		buf_reset(&login->token);
 		if (login->from_file)
 			warn_token_file(p,
 			    "holds a token that was refused (401)");
 		login->from_file = false;
-		break;
-	case VERDICT_PLAIN:
-		if (p->plain)
-			return false;
+	} else if (verdict == VERDICT_PLAIN && !p->plain) {
 		p->plain = true;
 		buf_adds(&p->reason, ", tried once more without metadata");
 		log_try(p);
-		break;
-	case VERDICT_RETRY:
-	case VERDICT_RENAME:
-	case VERDICT_WAIT:
-		if (verdict != VERDICT_WAIT && p->retries-- <= 0)
-			return false;
-		if (verdict != VERDICT_RENAME)
-			wait_ms = pause_ms(p);
-		if (wait_ms == -1)
-			return false;
+	} else if ((later || verdict == VERDICT_RENAME) && wait_ms != -1 &&
+		   (verdict == VERDICT_WAIT || p->retries-- > 0)) {
 		log_try(p);
 		p->tries++;
-		break;
+	} else {
+		return false;
 	}
 	/* A hang-up ends the wait: nobody hears what comes of another try. */
 	if (poll(&client, 1, wait_ms) == 0)

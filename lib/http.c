@@ -55,22 +55,21 @@ struct http {
 struct http *
 http_open(void)
 {
-	static const curl_lock_data kept[] = { CURL_LOCK_DATA_CONNECT,
-		CURL_LOCK_DATA_SSL_SESSION, CURL_LOCK_DATA_DNS };
-	struct http *h;
-	size_t i;
+	struct http *h = calloc(1, sizeof(*h));
 
-	h = calloc(1, sizeof(*h));
 	if (h != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
 		h->share = curl_share_init();
-	for (i = 0; h != NULL && h->share != NULL && i < COUNT(kept); i++)
-		if (curl_share_setopt(h->share, CURLSHOPT_SHARE, kept[i]) !=
-		    CURLSHE_OK)
-			break;
-	if (i == COUNT(kept))
-		return h;
-	http_close(h);
-	return NULL;
+	if (h == NULL || h->share == NULL) {
+		http_close(h);
+		return NULL;
+	}
+	/* What cannot be shared is made anew for each request. */
+	(void)curl_share_setopt(h->share, CURLSHOPT_SHARE,
+	    CURL_LOCK_DATA_CONNECT);
+	(void)curl_share_setopt(h->share, CURLSHOPT_SHARE,
+	    CURL_LOCK_DATA_SSL_SESSION);
+	(void)curl_share_setopt(h->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
+	return h;
 }
 
 void
@@ -123,8 +122,7 @@ http_header(struct http_request *r, const char *format, ...)
 		buf_addc(&line, ';');
 	}
 	list = curl_slist_append(r->headers, buf_text(&line));
-	if (list == NULL || line.error != 0)
-		buf_fail(&r->url, line.error != 0 ? line.error : ENOMEM);
+	buf_fail(&r->url, list == NULL ? ENOMEM : line.error);
 	if (list != NULL)
 		r->headers = list;
 }
@@ -133,9 +131,8 @@ static size_t
 read_body(char *data, size_t size, size_t n, void *context)
 {
 	struct http_request *r = context;
-	ssize_t got;
+	ssize_t got = r->read(r->body, r->offset, data, size * n);
 
-	got = r->read(r->body, r->offset, data, size * n);
 	if (got == -1)
 		return CURL_READFUNC_ABORT;
 	r->offset += got;
@@ -229,12 +226,11 @@ watch(void *context, curl_off_t total, curl_off_t received, curl_off_t size,
     curl_off_t sent)
 {
 	struct http *h = context;
-	long head;
+	long head = 0;
 
 	(void)total;
 	(void)received;
 	(void)size;
-	head = 0;
 	(void)curl_easy_getinfo(h->curl, CURLINFO_REQUEST_SIZE, &head);
 	if (sent + head != h->sent) {
 		h->sent = sent + head;
@@ -250,26 +246,20 @@ watch(void *context, curl_off_t total, curl_off_t received, curl_off_t size,
 static int
 set_socket(void *unused, curl_socket_t fd, curlsocktype purpose)
 {
-	int octets;
+	int octets = UNSENT_MAX;
 
 	(void)unused;
 	(void)purpose;
-	octets = UNSENT_MAX;
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &octets,
 	    sizeof(octets));
 	return CURL_SOCKOPT_OK;
 }
 
-/* Keeps the first failure. */
-static void
-keep(struct http *h, CURLcode code)
-{
-	if (h->code == CURLE_OK)
-		h->code = code;
-}
-
+/* Sets an option unless one before it could not be set. */
 #define SET(option, value)                                                     \
-	keep(h, curl_easy_setopt(h->curl, CURLOPT_##option, value))
+	(h->code = h->code == CURLE_OK                                         \
+		       ? curl_easy_setopt(h->curl, CURLOPT_##option, value)    \
+		       : h->code)
 
 static void
 set_tls(struct http *h, const struct http_request *r)
@@ -325,10 +315,9 @@ set_body(struct http *h, struct http_request *r)
 static void
 set_limits(struct http *h, const struct http_options *o, int64_t deadline_ms)
 {
-	int left_ms;
+	int left_ms = clock_left_ms(deadline_ms);
 
 	/* Zero would mean no limit. */
-	left_ms = clock_left_ms(deadline_ms);
 	if (left_ms == 0)
 		h->code = CURLE_OPERATION_TIMEDOUT;
 	SET(TIMEOUT_MS, (long)left_ms);
@@ -345,6 +334,7 @@ set_limits(struct http *h, const struct http_options *o, int64_t deadline_ms)
 	SET(QUICK_EXIT, 1L);
 }
 
+/* Redirects are not followed and netrc is not read unless that is asked for. */
 static void
 set_options(struct http *h, struct http_request *r)
 {
@@ -353,9 +343,7 @@ set_options(struct http *h, struct http_request *r)
 	SET(URL, buf_text(&r->url));
 	SET(PATH_AS_IS, 1L);
 	SET(PROTOCOLS_STR, "http,https");
-	SET(FOLLOWLOCATION, 0L);
 	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	SET(NETRC, (long)CURL_NETRC_IGNORED);
 	SET(PROXY, r->options->proxy == NULL ? "" : r->options->proxy);
 	SET(NOPROXY, "");
 	SET(SUPPRESS_CONNECT_HEADERS, 1L);
@@ -371,8 +359,13 @@ set_options(struct http *h, struct http_request *r)
 static enum http_fault
 judge(struct http *h, struct http_request *r)
 {
+	static const CURLcode ours[] = { CURLE_PEER_FAILED_VERIFICATION,
+		CURLE_SSL_CACERT_BADFILE, CURLE_SSL_CERTPROBLEM,
+		CURLE_SSL_ISSUER_ERROR, CURLE_SSL_CIPHER,
+		CURLE_SSL_ENGINE_NOTFOUND, CURLE_URL_MALFORMAT };
 	const char *error;
-	curl_off_t began;
+	curl_off_t began = 0;
+	size_t i;
 
 	/*
 	 * An answer is its head: many servers refuse a body by closing while
@@ -393,19 +386,9 @@ judge(struct http *h, struct http_request *r)
 	if (h->code == CURLE_SSL_CERTPROBLEM)
 		buf_adds(&r->reason,
 		    "; cert and cert_key must be PEM without a pass phrase");
-	switch ((int)h->code) {
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CACERT_BADFILE:
-	case CURLE_SSL_CERTPROBLEM:
-	case CURLE_SSL_ISSUER_ERROR:
-	case CURLE_SSL_CIPHER:
-	case CURLE_SSL_ENGINE_NOTFOUND:
-	case CURLE_URL_MALFORMAT:
-		return HTTP_MISCONFIGURED;
-	default:
-		break;
-	}
-	began = 0;
+	for (i = 0; i < COUNT(ours); i++)
+		if (h->code == ours[i])
+			return HTTP_MISCONFIGURED;
 	(void)curl_easy_getinfo(h->curl, CURLINFO_PRETRANSFER_TIME_T, &began);
 	return began == 0 ? HTTP_UNSENT : HTTP_NO_ANSWER;
 }
@@ -415,7 +398,7 @@ static enum http_fault
 attempt(struct http *h, struct http_request *r, int64_t deadline_ms)
 {
 	struct pollfd kept = { .fd = -1, .events = POLLIN };
-	curl_off_t seconds;
+	curl_off_t seconds = 0;
 
 	if (h->curl != NULL)
 		(void)curl_easy_getinfo(h->curl, CURLINFO_ACTIVESOCKET,
@@ -441,7 +424,6 @@ attempt(struct http *h, struct http_request *r, int64_t deadline_ms)
 	if (h->code == CURLE_OK)
 		h->code = curl_easy_perform(h->curl);
 	(void)curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &r->status);
-	seconds = 0;
 	(void)curl_easy_getinfo(h->curl, CURLINFO_RETRY_AFTER, &seconds);
 	/* More than a day means the same as a day: give up. */
 	r->retry_after_ms = (seconds > 86400 ? 86400 : seconds) * 1000;
