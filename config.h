@@ -39,8 +39,8 @@ struct smtp_config {
 
 /* A Swift account.  Text is owned, NULL where not set. */
 struct account {
-	const char *name; /* of its section */
-	int index;        /* in struct config */
+	char *name; /* of its section */
+	int index;  /* in struct config */
 	char *recipients;
 	char *container;
 	char *prefix;
@@ -48,17 +48,14 @@ struct account {
 	char *auth_version_text;
 	char *authurl;
 	char *user;
-	char *key; /* secret */
-	char *tenant_name;
-	char *project_name;
-	char *project_id;
+	char *key;          /* secret */
+	char *project_name; /* by whichever key it was given */
+	char *project_id;   /* likewise */
 	char *project_domain_name;
 	char *project_domain_id;
 	char *user_domain_name;
 	char *user_domain_id;
 	char *user_id;
-	char *tenant_name_option;
-	char *tenant_id;
 	char *region_name;
 	char *endpoint_type;
 	char *service_type;
@@ -82,9 +79,7 @@ struct config {
 	struct account *accounts; /* owned; in the file's order */
 	size_t naccounts;
 	struct routes routes;
-	struct buf warnings;  /* one line each, ended by LF */
-	struct buf text;      /* of the file; accounts' names may be in it */
-	struct buf variables; /* of the environment, likewise */
+	struct buf warnings; /* one line each, ended by LF */
 };
 
 /*
@@ -112,29 +107,22 @@ void config_free(struct config *c);
 char **config_variables(char *const *environment, const char *prefix);
 
 /*
- * Whether len octets of a variable's name are SWIFTDROP_<SECTION>_<OPTION>
- * with an option that config_load() knows, X_FILE of a secret included.
+ * Whether the name of a variable is PREFIX_<SECTION>_<OPTION> with an option
+ * that config_load() knows, X_FILE of a secret included.
  */
-bool config_is_key(const char *variable, size_t len);
+bool config_is_key(const char *variable);
 
-/* Appends the effective configuration as INI, secrets and userinfo as ***. */
-void config_print(const struct config *c, struct buf *out);
-
-/* The same with secrets and all, as a file that config_load() reads. */
-void config_write(const struct config *c, struct buf *out);
+/*
+ * Appends the effective configuration as INI, as config_load() reads it; with
+ * hide, secrets and userinfo are ***.
+ */
+void config_print(const struct config *c, bool hide, struct buf *out);
 
 /*
  * Whether two accounts lead to the same place: the same login, project and
  * container of the same service.
  */
 bool config_same_place(const struct account *a, const struct account *b);
-
-/* Whether two accounts log in alike, so that one token serves both. */
-bool config_same_login(const struct account *a, const struct account *b);
-
-/* The project of an account by whichever key it was given; NULL if none. */
-const char *config_project_name(const struct account *a);
-const char *config_project_id(const struct account *a);
 
 /* Whether an account logs in with an application credential. */
 bool config_has_credential(const struct account *a);

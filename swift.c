@@ -265,10 +265,10 @@ cut_slashes(struct buf *url)
 static void
 add_endpoint(const struct account *a, struct buf *out)
 {
-	const char *project = config_project_name(a);
+	const char *project = a->project_name;
 
 	if (project == NULL)
-		project = config_project_id(a);
+		project = a->project_id;
 	buf_addf(out,
 	    "; the catalog of project %s has no endpoint of type %s and "
 	    "interface %s in region %s",
@@ -359,7 +359,7 @@ add_text(const char *text, size_t len, void *buf)
 static void
 ask_v3(const struct account *a, struct http_request *r)
 {
-	const char *id = config_project_id(a), *name = config_project_name(a);
+	const char *id = a->project_id, *name = a->project_name;
 	bool scoped = id != NULL || name != NULL;
 	json_t *body;
 
@@ -459,12 +459,12 @@ question(const struct account *a)
 	    a->authurl, "user", a->user, "user_id", a->user_id,
 	    "user_domain_name", a->user_domain_name, "user_domain_id",
 	    a->user_domain_id, "application_credential_id",
-	    a->application_credential_id, "project_name",
-	    config_project_name(a), "project_id", config_project_id(a),
-	    "project_domain_name", a->project_domain_name, "project_domain_id",
-	    a->project_domain_id, "region_name", a->region_name,
-	    "endpoint_type", a->endpoint_type, "service_type", a->service_type,
-	    "object_storage_url", a->object_storage_url);
+	    a->application_credential_id, "project_name", a->project_name,
+	    "project_id", a->project_id, "project_domain_name",
+	    a->project_domain_name, "project_domain_id", a->project_domain_id,
+	    "region_name", a->region_name, "endpoint_type", a->endpoint_type,
+	    "service_type", a->service_type, "object_storage_url",
+	    a->object_storage_url);
 }
 
 /* Why an account's token_file cannot be trusted; NULL when it can. */

@@ -352,7 +352,7 @@ run_command(const struct options *o, bool stderr_is_free)
 	} else if (strcmp(o->command, "login") == 0) {
 		status = check_login(&config, o->addresses, o->naddresses);
 	} else {
-		config_print(&config, &text);
+		config_print(&config, true, &text);
 		(void)fputs(buf_text(&text), stdout);
 		status = text.error == 0 ? EX_OK : EX_OSERR;
 	}

@@ -335,7 +335,7 @@ agree(struct settings *s, struct buf *faults, struct buf *warnings)
 		    strerror(ENOMEM));
 }
 
-/* What config_write() wrote, by the names of variables; cut up in place. */
+/* What config_print() wrote, by the names of variables; cut up in place. */
 static void
 take_values(struct buf *ini, struct table *values)
 {
@@ -393,8 +393,8 @@ agree_read_back(const struct settings *s, const char *path, struct buf *faults)
 	struct config config;
 
 	if (config_load(&config, path, NULL, faults) == 0) {
-		config_write(&s->config, &text);
-		config_write(&config, &again);
+		config_print(&s->config, false, &text);
+		config_print(&config, false, &again);
 		take_values(&text, &checked);
 		take_values(&again, &read);
 		compare_values(&checked, &read, faults);

@@ -165,8 +165,8 @@ take_swiftdrop(struct environment *e, const struct variable *v,
 	bool is_file;
 
 	is_file = *v->value != '\0' &&
-		  !config_is_key(buf_text(&v->name), v->name.len) &&
-		  config_is_key(buf_text(&v->stem), v->stem.len);
+		  !config_is_key(buf_text(&v->name)) &&
+		  config_is_key(buf_text(&v->stem));
 	add(&e->swiftdrop, v, buf_text(is_file ? &v->stem : &v->name), is_file,
 	    faults);
 }

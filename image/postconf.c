@@ -349,5 +349,5 @@ void
 postconf_ini(const struct settings *s, const char *base, struct buf *out)
 {
 	(void)base;
-	config_write(&s->config, out);
+	config_print(&s->config, false, out);
 }

@@ -14,14 +14,13 @@
 #include "banned.h"
 
 struct parser {
-	const struct ini_reader *reader;
-	char *section;     /* that lines belong to, or NULL */
-	char *key;         /* of the newest entry, which may go on, or NULL */
-	char *value, *end; /* of it, its lines joined in place; or NULL */
-	unsigned int line; /* of it */
-	unsigned int now;  /* the line that is read */
-	size_t indent;     /* blanks before the newest entry or header */
-	bool homeless;     /* that no section came first was said */
+	ini_fn *take;
+	void *context;
+	struct ini_item entry; /* the newest, which may go on; or no key */
+	char *end;             /* of its value, its lines joined in place */
+	unsigned int now;      /* the line that is read */
+	size_t indent;         /* blanks before the newest entry or header */
+	bool homeless;         /* that no section came first was said */
 };
 
 /* The octets of the blank that text begins with, as str.isspace() has it. */
@@ -43,14 +42,11 @@ blank_length(const char *text)
 	return strncmp(text, "\xe2\x80", 2) == 0 && text[2] <= '\x8a' ? 3 : 0;
 }
 
-/* Passes blanks and counts them: characters, not octets. */
 static char *
-skip_blanks(char *text, size_t *count)
+skip_blanks(char *text)
 {
-	size_t n;
-
-	for (*count = 0; (n = blank_length(text)) > 0; text += n)
-		++*count;
+	while (blank_length(text) > 0)
+		text += blank_length(text);
 	return text;
 }
 
@@ -75,44 +71,40 @@ trim(const char *text, char *end)
 char *
 ini_trim(char *text)
 {
-	size_t ignored;
-
 	(void)trim(text, text + strlen(text));
-	return skip_blanks(text, &ignored);
+	return skip_blanks(text);
 }
 
 static void
 fault(const struct parser *p, const char *reason)
 {
-	p->reader->fault(p->reader->context, reason, p->now);
+	const struct ini_item item = { .fault = reason, .line = p->now };
+
+	p->take(p->context, &item);
 }
 
 /* The newest entry is complete. */
 static void
 finish_entry(struct parser *p)
 {
-	char *key = p->key;
-
-	if (key == NULL)
+	if (p->entry.key == NULL)
 		return;
-	p->key = NULL;
-	if (p->value != NULL)
-		(void)trim(p->value, p->end);
-	p->reader->entry(p->reader->context, p->section, key, p->value,
-	    p->line);
+	if (p->entry.value != NULL)
+		(void)trim(p->entry.value, p->end);
+	p->take(p->context, &p->entry);
+	p->entry.key = NULL;
 }
 
 /* A line that is part of the value: what is joined is never longer. */
 static void
 continue_value(struct parser *p, const char *text)
 {
-	size_t len;
+	size_t len = strlen(text);
 
-	if (p->value == NULL) {
+	if (p->entry.value == NULL) {
 		fault(p, "a key without a value cannot go on here");
 		return;
 	}
-	len = strlen(text);
 	*p->end++ = '\n';
 	memmove(p->end, text, len);
 	p->end += len;
@@ -122,22 +114,18 @@ continue_value(struct parser *p, const char *text)
 static void
 begin_entry(struct parser *p, char *text, char *end)
 {
-	size_t ignored;
-	char *octet;
+	char *octet, *value;
 
-	if (p->section == NULL) {
+	if (p->entry.section == NULL) {
 		if (!p->homeless)
 			fault(p, "no section comes before this line");
 		p->homeless = true;
 		return;
 	}
-	p->value = text + strcspn(text, "=:");
-	p->end = end;
-	if (*p->value == '\0') {
-		p->value = NULL;
-	} else {
-		(void)trim(text, p->value++);
-		p->value = skip_blanks(p->value, &ignored);
+	value = strpbrk(text, "=:");
+	if (value != NULL) {
+		(void)trim(text, value);
+		value = skip_blanks(value + 1);
 	}
 	if (*text == '\0') {
 		fault(p, "no key before the delimiter");
@@ -145,8 +133,10 @@ begin_entry(struct parser *p, char *text, char *end)
 	}
 	for (octet = text; *octet != '\0'; octet++)
 		*octet = ascii_lower(*octet);
-	p->key = text;
-	p->line = p->now;
+	p->entry.key = text;
+	p->entry.value = value;
+	p->entry.line = p->now;
+	p->end = end;
 }
 
 static void
@@ -155,12 +145,14 @@ take_line(struct parser *p, char *text, char *end)
 	char *bracket;
 	size_t indent;
 
-	text = skip_blanks(text, &indent);
+	/* Characters, not octets. */
+	for (indent = 0; blank_length(text) > 0; indent++)
+		text += blank_length(text);
 	end = trim(text, end);
 	if (*text == '#' || *text == ';')
 		return;
-	if (p->key != NULL &&
-	    (*text == '\0' ? p->value != NULL : indent > p->indent)) {
+	if (p->entry.key != NULL &&
+	    (*text == '\0' ? p->entry.value != NULL : indent > p->indent)) {
 		continue_value(p, text);
 		return;
 	}
@@ -175,14 +167,14 @@ take_line(struct parser *p, char *text, char *end)
 		return;
 	}
 	*bracket = '\0';
-	p->section = text + 1;
-	p->reader->section(p->reader->context, p->section, p->now);
+	p->entry = (struct ini_item){ .section = text + 1, .line = p->now };
+	p->take(p->context, &p->entry);
 }
 
 void
-ini_parse(struct buf *text, const struct ini_reader *reader)
+ini_parse(struct buf *text, ini_fn *take, void *context)
 {
-	struct parser p = { .reader = reader };
+	struct parser p = { .take = take, .context = context };
 	char *end, *last, *next, *start;
 
 	if (text->len == 0)
@@ -195,11 +187,9 @@ ini_parse(struct buf *text, const struct ini_reader *reader)
 		p.now++;
 		start = next;
 		/* LF, CR and CRLF end a line (universal newlines). */
-		end = start;
-		while (end < last && *end != '\n' && *end != '\r')
-			end++;
+		end = start + strcspn(start, "\r\n");
 		next = end + (end[0] == '\r' && end[1] == '\n' ? 2 : 1);
-		if (memchr(start, '\0', (size_t)(end - start)) != NULL) {
+		if (*end == '\0' && end < last) {
 			fault(&p, "control character (NUL)");
 			break;
 		}

@@ -11,22 +11,25 @@
 #include "buf.h"
 
 /*
- * Who is told what the file holds.  Text is borrowed from the file's and
- * stays valid as long as that; value is NULL where the key stands alone.
+ * What the file holds: a section that begins, an entry of it, or a line that
+ * is neither.  Text is borrowed from the file's and stays valid as long as
+ * that.
  */
-struct ini_reader {
-	void (*section)(void *context, const char *section, unsigned int line);
-	void (*entry)(void *context, const char *section, const char *key,
-	    const char *value, unsigned int line);
-	void (*fault)(void *context, const char *reason, unsigned int line);
-	void *context;
+struct ini_item {
+	const char *fault; /* what is wrong with the line; NULL for nothing */
+	char *section;     /* NULL with a fault */
+	char *key;         /* NULL where the section begins */
+	char *value;       /* NULL where the key stands alone */
+	unsigned int line;
 };
 
+typedef void ini_fn(void *context, const struct ini_item *item);
+
 /*
- * Hands what text holds to reader, cutting it up in place.  Goes on after a
- * fault, but not behind a NUL.  A byte order mark is skipped.
+ * Hands what text holds to take, with context, cutting it up in place.  Goes
+ * on after a fault, but not behind a NUL.  A byte order mark is skipped.
  */
-void ini_parse(struct buf *text, const struct ini_reader *reader);
+void ini_parse(struct buf *text, ini_fn *take, void *context);
 
 /* Takes off text, which is in UTF-8, what blanks a value would lose; in place. */
 char *ini_trim(char *text);

@@ -121,7 +121,7 @@ check_printed(const struct config *c)
 	BUF(faults, 64 * 1024);
 	struct config second;
 
-	config_print(c, &text);
+	config_print(c, true, &text);
 	require(text.error == 0, "a printed configuration");
 	fill(file, buf_text(&text), text.len);
 	require(config_load(&second, path, nothing, &faults) == 0,
@@ -129,7 +129,7 @@ check_printed(const struct config *c)
 	require(second.naccounts == c->naccounts &&
 		    second.routes.n == c->routes.n,
 	    "the same accounts and claims");
-	config_print(&second, &again);
+	config_print(&second, true, &again);
 	require(strcmp(buf_text(&text), buf_text(&again)) == 0,
 	    "the same again");
 	config_free(&second);

@@ -53,10 +53,9 @@ static const char *const follow[] = { "swiftdrop_timeout", "myhostname",
 /* What swiftdrop.ini says: all text of an account, and of [SMTP]. */
 #define A(field) offsetof(struct account, field)
 static const size_t account_texts[] = { A(container), A(prefix),
-	A(auth_version_text), A(authurl), A(user), A(key), A(tenant_name),
-	A(project_name), A(project_id), A(project_domain_name),
-	A(project_domain_id), A(user_domain_name), A(user_domain_id),
-	A(user_id), A(tenant_name_option), A(tenant_id), A(region_name),
+	A(auth_version_text), A(authurl), A(user), A(key), A(project_name),
+	A(project_id), A(project_domain_name), A(project_domain_id),
+	A(user_domain_name), A(user_domain_id), A(user_id), A(region_name),
 	A(endpoint_type), A(service_type), A(object_storage_url),
 	A(application_credential_id), A(application_credential_secret),
 	A(storage_url), A(temp_url_key), A(temp_url_digest), A(temp_url_query),

@@ -187,6 +187,11 @@ faults_name_line_section_and_key(void **state)
 		    "authurl = http://h\nuser = u\nkey = k\n",
 		    "FILE:3: [a] container: must be a container's name, "
 		    "without / and of at most 256 octets\n" },
+		{ "dots as container",
+		    "[a]\nrecipients = a@b\ncontainer = ..\nauth_version = 1\n"
+		    "authurl = http://h\nuser = u\nkey = k\n",
+		    "FILE:3: [a] container: must be a container's name, "
+		    "without / and of at most 256 octets\n" },
 		{ "auth_version",
 		    "[a]\nrecipients = a@b\ncontainer = c\nauth_version = 2\n",
 		    "FILE:4: [a] auth_version: must be one of: 3 3.0 1 1.0 "
@@ -219,6 +224,14 @@ faults_name_line_section_and_key(void **state)
 		    "recipients = z@y, X@Y.\n",
 		    "FILE:10: [b] recipients: \"x@y\" is claimed by [a] "
 		    "already\n" },
+		{ "token_file by a relative path", GOOD "token_file = t\n",
+		    "FILE:8: [good] token_file: must be an absolute path\n" },
+		{ "token_file where nobody logs in",
+		    "[a]\nrecipients = a@b\nauth_version = tempurl\n"
+		    "storage_url = http://h\ncontainer = c\n"
+		    "temp_url_key = k\ntoken_file = /t\n",
+		    "FILE:7: [a] token_file: has no use with auth_version "
+		    "tempurl\n" },
 		{ "no such recipient", "[a]\nrecipients = x y@z\n" ACCOUNT,
 		    "FILE:2: [a] recipients: \"x y@z\" is not user@domain, "
 		    "user, @domain or *\n" },
@@ -264,13 +277,13 @@ all_faults_are_reported_in_their_order(void **state)
 	    "SWIFTDROP_B_X: is read as \"x\" of [B]: unknown key\n"
 	    /* values, section by section, key by key */
 	    "FILE:3: [SMTP] deadline: must be a whole number\n"
+	    "FILE:6: [A] container: must be a container's name, without / "
+	    "and of at most 256 octets\n"
 	    "FILE:9: [A] authurl: must begin with http:// or https://\n"
 	    "SWIFTDROP_A_TIMEOUT: is out of range, see swiftdrop.ini(5)\n"
 	    "FILE: [A] user: is missing, or "
 	    "os_options_application_credential_id\n"
 	    "FILE: [A] key: is missing\n"
-	    "FILE:6: [A] container: must be a container's name, without / "
-	    "and of at most 256 octets\n"
 	    "FILE:8: [A] recipients: \"x@\" is not user@domain, user, "
 	    "@domain or *\n"
 	    "FILE: [B] container: is missing\n"
@@ -294,13 +307,13 @@ what_is_inherited_is_reported_once(void **state)
 	    "[a]\nrecipients = a@b\n[b]\nrecipients = b@b\n"
 	    "[c]\nrecipients = c@b\nretries = y\n",
 	    "",
+	    "FILE:5: [DEFAULT] container: must be a container's name, "
+	    "without / and of at most 256 octets\n"
 	    "FILE:7: [DEFAULT] key_file: cannot read /nonexistent/key: No "
 	    "such file or directory\n"
 	    "FILE:8: [DEFAULT] temp_url_key_file: cannot read "
 	    "/nonexistent/key: No such file or directory\n"
 	    "FILE:6: [DEFAULT] retries: must be a whole number\n"
-	    "FILE:5: [DEFAULT] container: must be a container's name, "
-	    "without / and of at most 256 octets\n"
 	    "FILE:15: [c] retries: must be a whole number\n");
 	assert_faults("environment",
 	    "[A]\nrecipients = a@b\n" ACCOUNT "[B]\nrecipients = b@b\n" ACCOUNT,
@@ -427,8 +440,6 @@ faults_name_the_variable(void **state)
 		    "SWIFTDROP_A_KEY: must be a single line\n" },
 		{ "two lines", "SWIFTDROP_SMTP_LOG=a\nb",
 		    "SWIFTDROP_SMTP_LOG: must be a single line\n"
-		    "SWIFTDROP_SMTP_LOG: must be auto, journal, syslog, "
-		    "[json:]stderr, [json:]postlog:PATH or none\n"
 		    "environment: no account: no section has recipients\n" },
 	};
 	size_t i;
@@ -602,6 +613,61 @@ values_are_inherited_overridden_and_unset(void **state)
 	assert_int_equal(c.smtp.message_size_limit, 52494336);
 	assert_int_equal(c.warnings.len, 0);
 	config_free(&c);
+}
+
+/* tenant is what a project was called before Keystone v3. */
+static void
+a_project_has_one_name_whatever_its_keys_are(void **state)
+{
+	static const struct {
+		const char *name, *in, *want; /* name and id */
+	} rows[] = {
+		{ "none", "", "(null) (null)" },
+		{ "project",
+		    "os_options_project_name = p\nos_options_project_id = i\n",
+		    "p i" },
+		{ "tenant", "tenant_name = t\nos_options_tenant_id = i\n",
+		    "t i" },
+		{ "swiftclient's option before its argument",
+		    "tenant_name = t\nos_options_tenant_name = o\n",
+		    "o (null)" },
+		{ "project before tenant",
+		    "tenant_name = t\nos_options_tenant_id = j\n"
+		    "os_options_project_name = p\nos_options_project_id = i\n",
+		    "p i" },
+		{ "inherited",
+		    "os_options_tenant_name =\n[DEFAULT]\n"
+		    "os_options_tenant_name = o\ntenant_name = t\n",
+		    "t (null)" },
+	};
+	struct config c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		BUF(faults, 1000);
+		BUF(got, 1000);
+		BUF(printed, 10000);
+		BUF(text, 1000);
+
+		buf_addf(&text, GOOD "%s", rows[i].in);
+		(void)load(&c, buf_text(&text), "", &faults);
+		unit_text(rows[i].name, buf_text(&faults), "");
+		buf_addf(&got, "%s %s",
+		    c.accounts[0].project_name == NULL
+			? "(null)"
+			: c.accounts[0].project_name,
+		    c.accounts[0].project_id == NULL
+			? "(null)"
+			: c.accounts[0].project_id);
+		unit_text(rows[i].name, buf_text(&got), rows[i].want);
+		config_print(&c, true, &printed);
+		assert_null(strstr(buf_text(&printed), "tenant"));
+		config_free(&c);
+	}
+	assert_faults("one that does not count",
+	    GOOD "os_options_project_name = p\ntenant_name = a\x01\n", "",
+	    "FILE:9: [good] tenant_name: control character in the value\n");
 }
 
 static void
@@ -948,7 +1014,7 @@ no_secret_is_printed(void **state)
 
 	(void)state;
 	assert_int_equal(load(&c, text, "", &faults), 0);
-	config_print(&c, &printed);
+	config_print(&c, true, &printed);
 	assert_int_equal(printed.error, 0);
 	assert_null(strstr(buf_text(&printed), "swordfish"));
 	assert_non_null(strstr(buf_text(&printed), "\nkey = ***\n"));
@@ -1029,12 +1095,12 @@ what_is_printed_reads_back(void **state)
 		(void)load(&c, rows[i].in, "", &faults);
 		unit_text(rows[i].name, buf_text(&faults), "");
 		show(&c, &want);
-		config_print(&c, &printed);
+		config_print(&c, true, &printed);
 		config_free(&c);
 		(void)load(&c, buf_text(&printed), "", &faults);
 		unit_text(rows[i].name, buf_text(&faults), "");
 		show(&c, &got);
-		config_print(&c, &again);
+		config_print(&c, true, &again);
 		config_free(&c);
 		unit_text(rows[i].name, buf_text(&got), buf_text(&want));
 		unit_text(rows[i].name, buf_text(&again), buf_text(&printed));
@@ -1103,6 +1169,7 @@ main(void)
 		    made_up_variables_are_passed_over_by_their_shape),
 		cmocka_unit_test(recipients_go_to_the_most_specific_claim),
 		cmocka_unit_test(values_are_inherited_overridden_and_unset),
+		cmocka_unit_test(a_project_has_one_name_whatever_its_keys_are),
 		cmocka_unit_test(default_is_an_account_when_it_has_recipients),
 		cmocka_unit_test(the_environment_beats_the_file),
 		cmocka_unit_test(

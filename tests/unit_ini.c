@@ -10,46 +10,40 @@
 #include "banned.h"
 
 static void
-show_section(void *context, const char *section, unsigned int line)
+show(void *context, const struct ini_item *item)
 {
-	assert_true(line > 0);
-	buf_addf(context, "[%s]", section);
+	assert_true(item->line > 0);
+	if (item->fault != NULL) {
+		assert_true(strlen(item->fault) > 0);
+		buf_addf(context, "!%u", item->line);
+	} else if (item->key == NULL) {
+		buf_addf(context, "[%s]", item->section);
+	} else {
+		assert_non_null(item->section);
+		buf_addf(context, "%s%s%s;", item->key,
+		    item->value == NULL ? "" : "=",
+		    item->value == NULL ? "" : item->value);
+	}
 }
 
+/* Faults alone, with their reasons. */
 static void
-show_entry(void *context, const char *section, const char *key,
-    const char *value, unsigned int line)
+show_reason(void *context, const struct ini_item *item)
 {
-	assert_non_null(section);
-	assert_true(line > 0);
-	buf_addf(context, "%s%s%s;", key, value == NULL ? "" : "=",
-	    value == NULL ? "" : value);
-}
-
-static void
-show_fault(void *context, const char *reason, unsigned int line)
-{
-	assert_true(strlen(reason) > 0);
-	buf_addf(context, "!%u", line);
-}
-
-static void
-show_reason(void *context, const char *reason, unsigned int line)
-{
-	buf_addf(context, "%u: %s", line, reason);
+	if (item->fault != NULL)
+		buf_addf(context, "%u: %s", item->line, item->fault);
+	else
+		show(context, item);
 }
 
 /* Shows in *got what the octets hold. */
 static void
-parse(const char *in, size_t len, struct buf *got,
-    void (*fault)(void *, const char *, unsigned int))
+parse(const char *in, size_t len, struct buf *got, ini_fn *take)
 {
-	const struct ini_reader reader = { show_section, show_entry, fault,
-		got };
 	BUF(text, 1000);
 
 	buf_add(&text, in, len);
-	ini_parse(&text, &reader);
+	ini_parse(&text, take, got);
 	assert_int_equal(got->error, 0);
 }
 
@@ -123,7 +117,7 @@ files_read_as_configparser_reads_them(void **state)
 	for (i = 0; i < COUNT(rows); i++) {
 		BUF(got, 1000);
 
-		parse(rows[i].in, strlen(rows[i].in), &got, show_fault);
+		parse(rows[i].in, strlen(rows[i].in), &got, show);
 		for (k = 0; k < got.len; k++)
 			if (got.data[k] == '\n')
 				got.data[k] = '|';
@@ -168,40 +162,27 @@ struct count {
 };
 
 static void
-count_section(void *context, const char *section, unsigned int line)
-{
-	(void)context;
-	assert_string_equal(section, "a");
-	assert_int_equal(line, 1);
-}
-
-static void
-count_fault(void *context, const char *reason, unsigned int line)
-{
-	(void)context;
-	fail_msg("%u: %s", line, reason);
-}
-
-static void
-count_entry(void *context, const char *section, const char *key,
-    const char *value, unsigned int line)
+count(void *context, const struct ini_item *item)
 {
 	struct count *c = context;
 
-	assert_string_equal(section, "a");
+	assert_null(item->fault);
+	assert_string_equal(item->section, "a");
+	c->line = item->line;
+	if (item->key == NULL) {
+		assert_int_equal(item->line, 1);
+		return;
+	}
 	c->entries++;
-	c->line = line;
-	if (strlen(value) > c->longest)
-		c->longest = strlen(value);
-	(void)snprintf(c->key, sizeof(c->key), "%s", key);
+	if (strlen(item->value) > c->longest)
+		c->longest = strlen(item->value);
+	(void)snprintf(c->key, sizeof(c->key), "%s", item->key);
 }
 
 static void
 lines_have_no_limit_and_keys_their_numbers(void **state)
 {
 	struct count c = { .entries = 0 };
-	const struct ini_reader reader = { count_section, count_entry,
-		count_fault, &c };
 	BUF(text, 1000000);
 	int i;
 
@@ -212,7 +193,7 @@ lines_have_no_limit_and_keys_their_numbers(void **state)
 	for (i = 0; i < 100; i++)
 		buf_addf(&text, "\nk%d = %d", i, i);
 	assert_int_equal(text.error, 0);
-	ini_parse(&text, &reader);
+	ini_parse(&text, count, &c);
 	assert_int_equal(c.entries, 101);
 	assert_int_equal(c.longest, 300000);
 	assert_string_equal(c.key, "k99");

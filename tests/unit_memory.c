@@ -101,7 +101,7 @@ a_configuration_is_read_whole_or_refused(void **state)
 
 	(void)state;
 	assert_int_equal(load(&c, &faults), 0);
-	config_write(&c, &want);
+	config_print(&c, false, &want);
 	buf_adds(&want, buf_text(&c.warnings));
 	config_free(&c);
 	refused = 0;
@@ -115,7 +115,7 @@ a_configuration_is_read_whole_or_refused(void **state)
 		if (left != 0)
 			break;
 		if (result == 0) {
-			config_write(&c, &got);
+			config_print(&c, false, &got);
 			buf_adds(&got, buf_text(&c.warnings));
 			unit_text("taken", buf_text(&got), buf_text(&want));
 		} else {
@@ -142,7 +142,7 @@ no_secret_is_left_behind(void **state)
 	assert_string_equal(c.accounts[0].key, SECRET);
 	assert_string_equal(c.accounts[1].key, SECRET);
 	assert_string_equal(c.accounts[2].temp_url_query, SECRET);
-	config_write(&c, &text);
+	config_print(&c, false, &text);
 	config_free(&c);
 	buf_free(&text);
 	assert_int_equal(leaks, 0);
