@@ -108,6 +108,11 @@ static const struct key smtp_keys[] = {
 	{ "session_limit", NUMBER, S(session_limit_s), .standard = "900", .min = 1, .max = SECONDS_MAX },
 	{ "deadline", NUMBER, S(deadline_s), .standard = "90", .min = 1, .max = SECONDS_MAX },
 	{ "spool_directory", TEXT, S(spool_directory), .standard = NULL },
+	{ "rspamd", URL, S(rspamd), .standard = NULL },
+	{ "rspamd_timeout", NUMBER, S(rspamd_timeout_s), .standard = "10", .min = 1, .max = SECONDS_MAX },
+	{ "rspamd_required", BOOL, S(rspamd_required), .standard = "no" },
+	{ "rspamd_reject", BOOL, S(rspamd_reject), .standard = "yes" },
+	{ "statsd", TEXT, S(statsd), .is = stream_is_endpoint, .must = ENDPOINT },
 	{ "log", TEXT, S(log), .standard = "auto", .is = log_is_target, .must = "must be auto, journal, syslog, [json:]stderr, [json:]postlog:PATH or none" },
 	{ .name = NULL }
 };

@@ -34,6 +34,11 @@ struct smtp_config {
 	int64_t session_limit_s;
 	int64_t deadline_s;
 	char *spool_directory;
+	char *rspamd; /* URL of a normal worker */
+	int64_t rspamd_timeout_s;
+	bool rspamd_required; /* without a verdict nothing is stored */
+	bool rspamd_reject;   /* a verdict may refuse */
+	char *statsd;         /* as reinject */
 	char *log;
 };
 

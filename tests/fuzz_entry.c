@@ -63,7 +63,8 @@ static const size_t account_texts[] = { A(container), A(prefix),
 	A(content_type) };
 #define S(field) offsetof(struct smtp_config, field)
 static const size_t smtp_texts[] = { S(hostname), S(origin),
-	S(recipient_delimiter), S(reinject), S(spool_directory), S(log) };
+	S(recipient_delimiter), S(reinject), S(spool_directory), S(rspamd),
+	S(statsd), S(log) };
 
 static struct buf main_base = { .max = FILE_MAX };
 static struct buf master_base = { .max = FILE_MAX };

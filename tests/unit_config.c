@@ -199,6 +199,22 @@ faults_name_line_section_and_key(void **state)
 		{ "reinject by name", GOOD "[SMTP]\nreinject = mx.example:25\n",
 		    "FILE:9: [SMTP] reinject: must be IP:port, [v6]:port, "
 		    "localhost:port or unix:path\n" },
+		{ "statsd by name", GOOD "[SMTP]\nstatsd = mx.example:8125\n",
+		    "FILE:9: [SMTP] statsd: must be IP:port, [v6]:port, "
+		    "localhost:port or unix:path\n" },
+		{ "rspamd without a scheme", GOOD "[SMTP]\nrspamd = h:11333\n",
+		    "FILE:9: [SMTP] rspamd: must begin with http:// or "
+		    "https://\n" },
+		{ "rspamd with a query", GOOD "[SMTP]\nrspamd = http://h/?a\n",
+		    "FILE:9: [SMTP] rspamd: must not have a blank, a query or "
+		    "a fragment\n" },
+		{ "rspamd_timeout", GOOD "[SMTP]\nrspamd_timeout = 0\n",
+		    "FILE:9: [SMTP] rspamd_timeout: is out of range, see "
+		    "swiftdrop.ini(5)\n" },
+		{ "rspamd_required", GOOD "[SMTP]\nrspamd_required = 2\n",
+		    "FILE:9: [SMTP] rspamd_required: must be yes or no\n" },
+		{ "rspamd_reject", GOOD "[SMTP]\nrspamd_reject = maybe\n",
+		    "FILE:9: [SMTP] rspamd_reject: must be yes or no\n" },
 		{ "hostname", GOOD "[SMTP]\nhostname = a b\n",
 		    "FILE:9: [SMTP] hostname: is not a host name\n" },
 		{ "log", GOOD "[SMTP]\nlog = file\n",
@@ -752,6 +768,37 @@ a_variable_means_what_a_line_of_the_file_would(void **state)
 	config_free(&c);
 }
 
+static void
+verdicts_and_counters_are_off_until_somebody_wants_them(void **state)
+{
+	BUF(faults, 1000);
+	struct config c;
+
+	(void)state;
+	assert_int_equal(load(&c, GOOD, "", &faults), 0);
+	assert_null(c.smtp.rspamd);
+	assert_int_equal(c.smtp.rspamd_timeout_s, 10);
+	assert_false(c.smtp.rspamd_required);
+	assert_true(c.smtp.rspamd_reject);
+	assert_null(c.smtp.statsd);
+	config_free(&c);
+	assert_int_equal(load(&c,
+			     GOOD "[SMTP]\nrspamd = http://other\nstatsd =\n",
+			     "SWIFTDROP_SMTP_RSPAMD=https://u:p@h:11333/x|"
+			     "SWIFTDROP_SMTP_RSPAMD_TIMEOUT=90|"
+			     "SWIFTDROP_SMTP_RSPAMD_REQUIRED=yes|"
+			     "SWIFTDROP_SMTP_RSPAMD_REJECT=no|"
+			     "SWIFTDROP_SMTP_STATSD=unix:/run/statsd",
+			     &faults),
+	    0);
+	assert_string_equal(c.smtp.rspamd, "https://u:p@h:11333/x");
+	assert_int_equal(c.smtp.rspamd_timeout_s, 90);
+	assert_true(c.smtp.rspamd_required);
+	assert_false(c.smtp.rspamd_reject);
+	assert_string_equal(c.smtp.statsd, "unix:/run/statsd");
+	config_free(&c);
+}
+
 /* It may be meant for later; where it is, is said as of a fault. */
 static void
 an_account_without_recipients_is_a_warning(void **state)
@@ -1002,6 +1049,7 @@ static void
 no_secret_is_printed(void **state)
 {
 	static const char text[] =
+	    "[SMTP]\nrspamd = http://me:swordfish@r:11333\n"
 	    "[a]\nrecipients = a@b\nproxy = http://me:swordfish@p\n"
 	    "auth_version = 1\nauthurl = http://h\nuser = u\n"
 	    "key = swordfish\ncontainer = c\n"
@@ -1020,6 +1068,8 @@ no_secret_is_printed(void **state)
 	assert_non_null(strstr(buf_text(&printed), "\nkey = ***\n"));
 	assert_non_null(strstr(buf_text(&printed), "\nuser = u\n"));
 	assert_non_null(strstr(buf_text(&printed), "\nproxy = http://***@p\n"));
+	assert_non_null(
+	    strstr(buf_text(&printed), "\nrspamd = http://***@r:11333\n"));
 	config_free(&c);
 }
 
@@ -1031,9 +1081,12 @@ show(const struct config *c, struct buf *out)
 	const struct account *a;
 	size_t i;
 
-	buf_addf(out, "%s|%s|%s|%s|%d|%s|%s|%lld\n", s->hostname, s->origin,
+	buf_addf(out, "%s|%s|%s|%s|%d|%s|%s|%lld|", s->hostname, s->origin,
 	    s->recipient_delimiter, s->reinject, s->allow_remote,
 	    s->spool_directory, s->log, (long long)s->deadline_s);
+	buf_addf(out, "%s|%lld|%d|%d|%s\n", s->rspamd,
+	    (long long)s->rspamd_timeout_s, s->rspamd_required,
+	    s->rspamd_reject, s->statsd);
 	for (a = c->accounts; a < c->accounts + c->naccounts; a++)
 		buf_addf(out, "%s|%s|%s|%s|%s|%s|%s|%d|%lld|%lld|%d|%d\n",
 		    a->name, a->auth_version_text, a->container, a->prefix,
@@ -1074,7 +1127,10 @@ what_is_printed_reads_back(void **state)
 		    "[SMTP]\nhostname = h.example\norigin = o.example\n"
 		    "recipient_delimiter =\nreinject = unix:/a b\n"
 		    "allow_remote = on\nlog = postlog:/x y\n"
-		    "spool_directory = /tmp\ndeadline = 7\n" GOOD },
+		    "spool_directory = /tmp\ndeadline = 7\n"
+		    "rspamd = http://h:11333\nrspamd_timeout = 5\n"
+		    "rspamd_required = yes\nrspamd_reject = no\n"
+		    "statsd = [::1]:8125\n" GOOD },
 		{ "names and values of all kinds",
 		    "[a]b]\nrecipients = a@b\nuser = x = y : z # %(x)s \"'\n"
 		    "auth_version = 1\nauthurl = http://h\nkey = k\n"
@@ -1174,6 +1230,8 @@ main(void)
 		cmocka_unit_test(the_environment_beats_the_file),
 		cmocka_unit_test(
 		    a_variable_means_what_a_line_of_the_file_would),
+		cmocka_unit_test(
+		    verdicts_and_counters_are_off_until_somebody_wants_them),
 		cmocka_unit_test(an_account_without_recipients_is_a_warning),
 		cmocka_unit_test(an_unknown_option_is_a_warning),
 		cmocka_unit_test(a_byte_order_mark_is_skipped),

@@ -30,7 +30,8 @@ SMTP_DEFAULTS = {
     "message_size_limit": "52494336", "recipient_limit": "1000",
     "recipient_delimiter": "+", "unknown_recipient_code": "450",
     "allow_remote": "no", "timeout": "300", "session_limit": "900",
-    "deadline": "90", "log": "auto"}
+    "deadline": "90", "rspamd_timeout": "10", "rspamd_required": "no",
+    "rspamd_reject": "yes", "log": "auto"}
 ACCOUNT_DEFAULTS = {
     "prefix": "cur/", "auth_version": "3", "insecure": "no", "timeout": "60",
     "retries": "2", "content_type": "message/rfc822", "metadata": "yes"}
@@ -117,15 +118,19 @@ CLEAR = ("proxy", "proxy:3128", "http://proxy:3128/", "https://[::1]:3128",
 @pytest.mark.parametrize("command", ("config", "check"))
 @pytest.mark.parametrize("key, url", [("proxy", url) for url in UNCLEAR] + [
     ("authurl", "https://me/x:QQsh@h/v3"),
-    ("os_options_object_storage_url", "https://me/x:QQsh@h/v1/AUTH_x")])
+    ("os_options_object_storage_url", "https://me/x:QQsh@h/v1/AUTH_x"),
+    ("rspamd", "https://me/x:QQsh@h")])
 def test_password_that_may_be_taken_for_something_else_is_a_fault(
         key, url, command, bench):
     """Before anything could show it: no log, no subcommand does."""
     text = re.sub(f"(?m)^{key} = .*\n", "", ACCOUNT)
-    path = bench.config(f"[SMTP]\nlog = stderr\n[a]\n{text}{key} = {url}\n")
+    line = f"{key} = {url}\n"
+    section = "SMTP" if key == "rspamd" else "a"
+    path = bench.config("[SMTP]\nlog = stderr\n" + (
+        f"{line}[a]\n{text}" if section == "SMTP" else f"[a]\n{text}{line}"))
     done = program.run("-c", path, command)
     assert done.returncode == 78
-    assert f"[a] {key}: must" in done.stderr
+    assert f"[{section}] {key}: must" in done.stderr
     assert "QQ" not in done.stdout + done.stderr
 
 
@@ -154,6 +159,8 @@ EXAMPLES = {
     "recipient_delimiter =\nunknown_recipient_code = 550\n"
     "reinject = [::1]:10026\nallow_remote = yes\ntimeout = 10\n"
     "session_limit = 20\ndeadline = 30\nspool_directory = /var/tmp\n"
+    "rspamd = http://127.0.0.1:11333\nrspamd_timeout = 5\n"
+    "rspamd_required = yes\nrspamd_reject = no\nstatsd = [::1]:8125\n"
     f"log = postlog:/var/log/socket\n[a]\n{ACCOUNT}",
     "everything": "[a]\n" + ACCOUNT + "".join(
         f"os_options_{name} = {name}\n" for name in (
