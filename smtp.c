@@ -336,7 +336,7 @@ take_path(char **argument, const char *keyword, bool taken, char **path,
 	if (p == NULL)
 		return &reply_syntax;
 	p += strspn(p, SMTP_BLANKS);
-	len = address_span(p, brackets > 0);
+	len = address_span(p, brackets > 0 ? ">" : SMTP_BLANKS);
 	if (len == 0 && brackets == 0)
 		return &reply_syntax;
 	for (end = p + len; brackets > 0; brackets--) {

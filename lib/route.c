@@ -12,25 +12,6 @@
 
 #include "banned.h"
 
-/* The octets up to a separator that is not inside a quoted local part. */
-static size_t
-entry_length(const char *text)
-{
-	size_t i;
-	bool quoted;
-
-	quoted = false;
-	for (i = 0; text[i] != '\0'; i++) {
-		if (quoted && text[i] == '\\' && text[i + 1] != '\0')
-			i++;
-		else if (text[i] == '"')
-			quoted = !quoted;
-		else if (text[i] == '\n' || (text[i] == ',' && !quoted))
-			break;
-	}
-	return i;
-}
-
 /* Appends the form for comparison of an entry; NULL, or what is wrong. */
 static const char *
 entry_key(const struct routes *r, const char *entry, size_t len,
@@ -48,10 +29,9 @@ entry_key(const struct routes *r, const char *entry, size_t len,
 	if (*entry == '"' && entry[len - 1] == '"' &&
 	    memchr(entry, ',', len) != NULL)
 		return "is one address to its quotation marks: take them away";
-	if (*entry == '@')
-		a.has_domain = utf8_is_valid(entry, len) &&
-			       address_domain(&a.domain, entry + 1, len - 1);
-	if (*entry == '@' ? !a.has_domain : !address_parse(&a, entry, len))
+	a.has_domain = *entry == '@';
+	if (a.has_domain ? !address_domain(&a.domain, entry + 1, len - 1)
+			 : !address_parse(&a, entry, len))
 		return "is not user@domain, user, @domain or *";
 	return address_key(&a, r->origin, 0, key)
 		   ? NULL
@@ -90,20 +70,18 @@ route_add(struct routes *r, int account, const char *list, struct buf *reason)
 		BUF(key, 2 * ADDRESS_MAX);
 
 		list += strspn(list, ",\n ");
-		len = next = entry_length(list);
+		len = next = address_span(list, ",\n");
 		while (len > 0 && list[len - 1] == ' ')
 			len--;
 		if (len == 0)
 			continue;
 		wrong = entry_key(r, list, len, &key);
-		if (wrong != NULL) {
+		if (wrong == NULL && !add_claim(r, account, &key))
+			wrong = strerror(ENOMEM);
+		if (wrong != NULL)
 			buf_addf(reason, "%s\"%.*s\" %s",
 			    reason->len == before ? "" : "; ",
 			    (int)(len > 256 ? 256 : len), list, wrong);
-		} else if (!add_claim(r, account, &key)) {
-			buf_adds(reason, strerror(ENOMEM));
-			break;
-		}
 	}
 	return reason->len == before && reason->error == 0;
 }

@@ -30,8 +30,9 @@ struct routes {
 };
 
 /*
- * Adds the entries of list (commas and line breaks separate) for an account.
- * Returns whether all are good; what is wrong is appended to *reason.
+ * Adds the entries of list, which is in UTF-8 (commas and line breaks
+ * separate), for an account.  Returns whether all are good; what is wrong is
+ * appended to *reason.
  */
 bool route_add(struct routes *r, int account, const char *list,
     struct buf *reason);

@@ -213,26 +213,26 @@ a_mailbox_ends_at_a_blank_or_bracket(void **state)
 {
 	static const struct {
 		const char *name, *in;
-		bool brackets;
+		const char *ends;
 		size_t want;
 	} rows[] = {
-		{ "end", "a@b", false, 3 },
-		{ "blank in brackets", "a b@c> SIZE=1", true, 5 },
-		{ "bracket", "a@b> SIZE=1", true, 3 },
-		{ "blank", "a@b SIZE=1", false, 3 },
-		{ "in quotes", "\"a >\"@b>", true, 7 },
-		{ "quoted pair", "\"a\\\" \"@b>", true, 8 },
-		{ "open quotes", "\"a b", false, 4 },
-		{ "open quoted pair", "\"a\\", false, 3 },
-		{ "backslash without quotes", "a\\>b>", true, 4 },
-		{ "nothing", "", false, 0 },
+		{ "end", "a@b", SMTP_BLANKS, 3 },
+		{ "blank in brackets", "a b@c> SIZE=1", ">", 5 },
+		{ "bracket", "a@b> SIZE=1", ">", 3 },
+		{ "blank", "a@b SIZE=1", SMTP_BLANKS, 3 },
+		{ "in quotes", "\"a >\"@b>", ">", 7 },
+		{ "quoted pair", "\"a\\\" \"@b>", ">", 8 },
+		{ "open quotes", "\"a b", SMTP_BLANKS, 4 },
+		{ "open quoted pair", "\"a\\", SMTP_BLANKS, 3 },
+		{ "backslash without quotes", "a\\>b>", ">", 4 },
+		{ "nothing", "", SMTP_BLANKS, 0 },
 	};
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++)
 		unit_number(rows[i].name,
-		    (long long)address_span(rows[i].in, rows[i].brackets),
+		    (long long)address_span(rows[i].in, rows[i].ends),
 		    (long long)rows[i].want);
 }
 

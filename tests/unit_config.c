@@ -251,6 +251,12 @@ faults_name_line_section_and_key(void **state)
 		{ "no such recipient", "[a]\nrecipients = x y@z\n" ACCOUNT,
 		    "FILE:2: [a] recipients: \"x y@z\" is not user@domain, "
 		    "user, @domain or *\n" },
+		{ "quotes that are not closed",
+		    "[a]\nrecipients = x@y, \"a@b,\n  c@d\n" ACCOUNT,
+		    "FILE:2: [a] recipients: \"\"a@b,?c@d\" is not "
+		    "user@domain, user, @domain or *\n" },
+		{ "a comma that is meant",
+		    "[a]\nrecipients = x\\,y@z\n" ACCOUNT, "" },
 		{ "recipient without domain", "[a]\nrecipients = x\n" ACCOUNT,
 		    "" },
 		{ "several that are none",
