@@ -53,9 +53,9 @@ enum key_flag {
 	ALIAS = 1 << 3   /* counts where no row above has set the member */
 };
 
-/* By what an account logs in. */
+/* The kinds of logins. */
 enum login {
-	OTHER = 1 << 0, /* its auth_version is none */
+	OTHER = 1 << 0, /* auth_version is none */
 	V1 = 1 << 1,
 	USER = 1 << 2,
 	USER_ID = 1 << 3,
@@ -77,12 +77,12 @@ struct key {
 	unsigned int flags;
 	int64_t min, max;
 	bool (*is)(const char *value); /* whether it may be that */
-	const char *form;              /* the same, by fnmatch(3) */
-	const char *must;              /* what is said where it may not */
-	const char *rival;   /* a section's own one of the two counts */
-	unsigned int needed; /* by such logins */
-	unsigned int same;   /* in two such logins that are one */
-	const char *instead; /* of a needed key */
+	const char *form;              /* the same, for fnmatch(3) */
+	const char *must;              /* what is said when it may not */
+	const char *rival;             /* a section's own one of both counts */
+	unsigned int same;             /* in logins of a kind that are one */
+	unsigned int needed;           /* by logins of a kind */
+	const char *instead;           /* and what would do, but with V1 */
 };
 
 #define ENDPOINT "must be IP:port, [v6]:port, localhost:port or unix:path"
@@ -91,6 +91,27 @@ static bool
 is_host_name(const char *value)
 {
 	return strpbrk(value, " \"<>@") == NULL;
+}
+
+/* An HTTP proxy as libcurl takes it: it shows what it does not understand. */
+#define PROXY_URL                                                              \
+	"^([Hh][Tt][Tt][Pp][Ss]?://)?([^][/?#@ ]+@)?"                          \
+	"([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+])"                                 \
+	"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|"           \
+	"[1-5]?[0-9]{1,4}))?/?$"
+
+/* Without memory to find out it is none. */
+static bool
+is_proxy(const char *value)
+{
+	regex_t regex;
+	bool found;
+
+	if (regcomp(&regex, PROXY_URL, REG_EXTENDED | REG_NOSUB) != 0)
+		return false;
+	found = regexec(&regex, value, 0, NULL, 0) == 0;
+	regfree(&regex);
+	return found;
 }
 
 /* clang-format off */
@@ -123,7 +144,7 @@ static const struct key account_keys[] = {
 	{ "prefix", TEXT, A(prefix), .standard = "cur/", .flags = EMPTY, .max = PREFIX_MAX, .must = "must have at most 512 octets" },
 	{ "auth_version", TEXT, A(auth_version_text), .standard = "3", .form = "@(3|3.0|1|1.0|tempurl)", .must = "must be one of: 3 3.0 1 1.0 tempurl" },
 	{ "authurl", URL, A(authurl), .needed = V1 | KEYSTONE, .same = V1 | KEYSTONE },
-	{ "user", TEXT, A(user), .needed = V1 | USER, .same = V1 | PASSWORD, .instead = "os_options_application_credential_id" },
+	{ "user", TEXT, A(user), .needed = V1 | USER, .same = V1 | PASSWORD, .instead = ", or os_options_application_credential_id" },
 	{ "key", TEXT, A(key), .flags = SECRET, .needed = V1 | PASSWORD },
 	{ "os_options_project_name", TEXT, A(project_name), .same = PASSWORD },
 	{ "os_options_project_id", TEXT, A(project_id), .same = PASSWORD },
@@ -143,14 +164,14 @@ static const struct key account_keys[] = {
 	{ "os_options_application_credential_secret", TEXT, A(application_credential_secret), .flags = SECRET, .needed = CREDENTIAL },
 	{ "token_file", TEXT, A(token_file), .form = "/*", .must = "must be an absolute path" },
 	{ "storage_url", URL, A(storage_url), .needed = TEMPURL, .same = TEMPURL },
-	{ "temp_url_key", TEXT, A(temp_url_key), .flags = SECRET, .rival = "temp_url_query", .needed = SIGNED, .instead = "temp_url_query" },
+	{ "temp_url_key", TEXT, A(temp_url_key), .flags = SECRET, .rival = "temp_url_query", .needed = SIGNED, .instead = ", or temp_url_query" },
 	{ "temp_url_digest", TEXT, A(temp_url_digest), .standard = "sha256", .form = "@(sha1|sha256|sha512)", .must = "must be one of: sha1 sha256 sha512" },
 	{ "temp_url_query", TEXT, A(temp_url_query), .flags = SECRET, .rival = "temp_url_key" },
 	{ "cacert", TEXT, A(http.cacert), .standard = "/etc/ssl/certs" },
 	{ "insecure", BOOL, A(http.insecure), .standard = "no" },
 	{ "cert", TEXT, A(http.cert), .standard = NULL },
 	{ "cert_key", TEXT, A(http.cert_key), .standard = NULL },
-	{ "proxy", PROXY, A(http.proxy), .standard = NULL },
+	{ "proxy", PROXY, A(http.proxy), .is = is_proxy, .must = "must be http://host:port or http://user:password@host:port, with / ? # @ in user and password as %2F %3F %23 %40" },
 	{ "timeout", NUMBER, A(http.timeout_s), .standard = "60", .min = 1, .max = SECONDS_MAX },
 	{ "retries", NUMBER, A(retries), .standard = "2", .min = 0, .max = 100 },
 	{ "content_type", TEXT, A(content_type), .standard = "message/rfc822" },
@@ -345,7 +366,7 @@ add_section(struct loader *l, const char *name)
 	return true;
 }
 
-/* Says that nobody knows the key; swiftclient may know more than we do. */
+/* Says that missing knows the key; swiftclient may know more than we do. */
 static void
 unknown_key(struct loader *l, const struct setting *new)
 {
@@ -422,7 +443,7 @@ take_item(void *context, const struct ini_item *item)
 	}
 }
 
-/* Whether there is a file, or none is needed. */
+/* Whether the file can be used, or there is none. */
 static bool
 take_file(struct loader *l)
 {
@@ -555,10 +576,9 @@ take_environment(struct loader *l)
 bool
 config_is_key(const char *variable)
 {
-	const char *option, *section;
+	const char *section = strchr(variable, '_');
+	const char *option = section == NULL ? NULL : strchr(section + 1, '_');
 
-	section = strchr(variable, '_');
-	option = section == NULL ? NULL : strchr(section + 1, '_');
 	return option != NULL && option != section + 1 &&
 	       find_key(text_begins(section, "_SMTP_") ? smtp_keys
 						       : account_keys,
@@ -607,6 +627,7 @@ read_secret(struct loader *l, const struct setting *setting, struct buf *secret)
 	BUF(path, PATH_MAX);
 	const char *folder, *reason, *slash;
 	struct stat st;
+	bool is_read;
 
 	folder = variable_of(l, "CREDENTIALS_DIRECTORY");
 	slash = l->path == NULL ? NULL : strrchr(l->path, '/');
@@ -615,18 +636,15 @@ read_secret(struct loader *l, const struct setting *setting, struct buf *secret)
 	else if (setting->value[0] != '/' && slash != NULL)
 		buf_add(&path, l->path, (size_t)(slash - l->path) + 1);
 	buf_adds(&path, setting->value);
-	if (file_read(buf_text(&path), secret, &st) == -1) {
-		say(l, l->faults, *setting, "cannot read %s: %s",
-		    buf_text(&path), strerror(errno));
-		/* No more to be said of the key. */
-		return "***";
-	}
-	if ((st.st_mode & S_IROTH) != 0)
+	is_read = file_read(buf_text(&path), secret, &st) == 0;
+	reason = is_read ? check_secret(secret) : strerror(errno);
+	if (is_read && (st.st_mode & S_IROTH) != 0)
 		warn_of_readers(l, buf_text(&path));
-	reason = check_secret(secret);
 	if (reason == NULL)
 		return buf_text(secret);
-	say(l, l->faults, *setting, "%s: %s", buf_text(&path), reason);
+	say(l, l->faults, *setting, "%s%s: %s", is_read ? "" : "cannot read ",
+	    buf_text(&path), reason);
+	/* No more to be said of the key. */
 	return "***";
 }
 
@@ -648,29 +666,6 @@ check_url(const char *value)
 		return "must not have an @ behind a /; write a / in a user or "
 		       "password as %2F";
 	return NULL;
-}
-
-/* An HTTP proxy as libcurl takes it: it shows what it does not understand. */
-#define PROXY_URL                                                              \
-	"^([Hh][Tt][Tt][Pp][Ss]?://)?([^][/?#@ ]+@)?"                          \
-	"([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+])"                                 \
-	"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|"           \
-	"[1-5]?[0-9]{1,4}))?/?$"
-
-static const char *
-check_proxy(const char *value)
-{
-	regex_t regex;
-	bool found;
-
-	if (regcomp(&regex, PROXY_URL, REG_EXTENDED | REG_NOSUB) != 0)
-		return strerror(ENOMEM);
-	found = regexec(&regex, value, 0, NULL, 0) == 0;
-	regfree(&regex);
-	return found
-		   ? NULL
-		   : "must be http://host:port or http://user:password@host:port,"
-		     " with / ? # @ in user and password as %2F %3F %23 %40";
 }
 
 static const char *
@@ -713,8 +708,6 @@ check_text(const struct key *key, const char *value)
 					  : "control character in the value";
 	if (key->type == URL)
 		return check_url(value);
-	if (key->type == PROXY)
-		return check_proxy(value);
 	return (key->type == TEXT && key->max != 0 &&
 		   strlen(value) > (size_t)key->max) ||
 		       (key->is != NULL && !key->is(value)) ||
@@ -853,20 +846,19 @@ config_same_place(const struct account *a, const struct account *b)
 static void
 check_account(struct loader *l, const struct account *a)
 {
+	struct setting missing = { .section = a->name };
 	enum login login;
 	const struct key *key;
 
 	login =
 	    strchr("13t", *a->auth_version_text) == NULL ? OTHER : login_of(a);
-	for (key = account_keys; key->name != NULL; key++)
+	for (key = account_keys; key->name != NULL; key++) {
+		missing.name = key->name;
 		if ((key->needed & login) != 0 && VALUE(char *, a, key) == NULL)
-			say(l, l->faults,
-			    (struct setting){ .section = a->name,
-				.name = key->name },
-			    login == V1 || key->instead == NULL
-				? "is missing"
-				: "is missing, or %s",
-			    key->instead);
+			say(l, l->faults, missing, "is missing%s",
+			    login == V1 || key->instead == NULL ? ""
+								: key->instead);
+	}
 	if (*a->prefix != '\0' && a->prefix[strlen(a->prefix) - 1] != '/')
 		say(l, &l->config->warnings, place_of(l, a->name, "prefix"),
 		    "does not end in /: it is no folder, but how the objects' "
