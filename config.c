@@ -268,12 +268,12 @@ say(const struct loader *l, struct buf *out, struct setting at,
 		if (is_control(out->data[i]))
 			out->data[i] = '?';
 	buf_addc(out, '\n');
-	/* Ends at an older line that says the same, or at this one. */
+	/* Ends at an older line that says the same, or behind all of them. */
 	line = out->data;
-	while (out->error == 0 &&
+	while (out->error == 0 && line < out->data + start &&
 	       strncmp(line, out->data + start, out->len - start) != 0)
 		line = strchr(line, '\n') + 1;
-	if (out->error != 0 || line != out->data + start)
+	if (out->error != 0 || line < out->data + start)
 		buf_cut(out, start);
 }
 
