@@ -368,78 +368,79 @@ add_section(struct loader *l, const char *name)
 
 /* Says that missing knows the key; swiftclient may know more than we do. */
 static void
-unknown_key(struct loader *l, const struct setting *new)
+unknown_key(struct loader *l, const struct setting *newer)
 {
-	bool is_option = strncmp(new->name, "os_options_", 11) == 0 &&
-			 keys_of(new->section) == account_keys;
+	bool is_option = strncmp(newer->name, "os_options_", 11) == 0 &&
+			 keys_of(newer->section) == account_keys;
 	struct buf *out = is_option ? &l->config->warnings : l->faults;
 	const char *reason =
 	    is_option ? "unknown option, not used" : "unknown key";
 
-	if (new->variable == NULL)
-		say(l, out, *new, "%s", reason);
+	if (newer->variable == NULL)
+		say(l, out, *newer, "%s", reason);
 	else
-		say(l, out, *new, "is read as \"%s\" of [%s]: %s", new->name,
-		    new->section, reason);
+		say(l, out, *newer, "is read as \"%s\" of [%s]: %s",
+		    newer->name, newer->section, reason);
 }
 
 /* Notes what was written, unless it contradicts what was written before. */
 static void
-put(struct loader *l, struct setting new)
+put(struct loader *l, struct setting newer)
 {
 	const char *reason = NULL;
 	struct setting *old;
 	bool is_form;
 
-	if (new.key->name == NULL) {
-		unknown_key(l, &new);
+	if (newer.key->name == NULL) {
+		unknown_key(l, &newer);
 		return;
 	}
-	new.is_file = new.name[strlen(new.key->name)] != '\0';
-	if ((new.key->flags &SECRET) != 0 &&
-	    !new.is_file &&new.variable == NULL &&*new.value != '\0' &&
+	newer.is_file = newer.name[strlen(newer.key->name)] != '\0';
+	if ((newer.key->flags & SECRET) != 0 && !newer.is_file &&
+	    newer.variable == NULL && *newer.value != '\0' &&
 	    l->readable_by_others)
 		warn_of_readers(l, l->path);
-	old = own_setting(l, new.section, new.key);
+	old = own_setting(l, newer.section, newer.key);
 	if (old == NULL) {
-		buf_add(&l->settings, &new, sizeof(new));
+		buf_add(&l->settings, &newer, sizeof(newer));
 		return;
 	}
-	is_form = old->is_file != new.is_file;
-	if (new.variable == NULL)
+	is_form = old->is_file != newer.is_file;
+	if (newer.variable == NULL)
 		reason = is_form ? "stands beside its other form, with and "
 				   "without _file; keep one of them"
 				 : "duplicate key";
 	/* A variable beats the file; an empty one is no second form. */
 	else if (old->variable != NULL &&
-		 !(is_form && (*old->value == '\0' || *new.value == '\0')))
+		 !(is_form && (*old->value == '\0' || *newer.value == '\0')))
 		reason = "is given twice in the environment; keep one of them";
 	if (reason != NULL)
-		say(l, l->faults, new, "%s", reason);
-	else if (old->variable == NULL || *new.value != '\0')
-		*old = new;
+		say(l, l->faults, newer, "%s", reason);
+	else if (old->variable == NULL || *newer.value != '\0')
+		*old = newer;
 }
 
 /* Takes what the file holds. */
 static void
 take_item(void *context, const struct ini_item *item)
 {
-	struct setting new = { .section = item->section,
+	struct setting newer = { .section = item->section,
 		.name = item->key,
 		.value = item->value == NULL ? "" : item->value,
 		.line = item->line };
 	struct loader *l = context;
 
 	if (item->fault != NULL) {
-		say(l, l->faults, new, "%s", item->fault);
+		say(l, l->faults, newer, "%s", item->fault);
 	} else if (item->key != NULL) {
-		new.key = find_key(keys_of(new.section), new.name);
-		put(l, new);
-	} else if (text_has_control(new.section)) {
-		new.section = NULL;
-		say(l, l->faults, new, "control character in a section's name");
-	} else if (!add_section(l, new.section)) {
-		say(l, l->faults, new, "duplicate section");
+		newer.key = find_key(keys_of(newer.section), newer.name);
+		put(l, newer);
+	} else if (text_has_control(newer.section)) {
+		newer.section = NULL;
+		say(l, l->faults, newer,
+		    "control character in a section's name");
+	} else if (!add_section(l, newer.section)) {
+		say(l, l->faults, newer, "duplicate section");
 	}
 }
 
@@ -508,7 +509,7 @@ compare_text(const void *a, const void *b)
 static void
 take_variable(struct loader *l, char *variable, const char *whole_name)
 {
-	struct setting new = { .variable = whole_name };
+	struct setting newer = { .variable = whole_name };
 	bool is_text = utf8_is_valid(variable, strlen(variable));
 	char *option, *p, *section, *value;
 
@@ -518,28 +519,28 @@ take_variable(struct loader *l, char *variable, const char *whole_name)
 	option = variable + sizeof(VARIABLE) - 1;
 	section = strsep(&option, "_");
 	if (*section == '\0' || option == NULL || *option == '\0') {
-		say(l, l->faults, new,
+		say(l, l->faults, newer,
 		    "names no option, write SWIFTDROP_<SECTION>_<OPTION>");
 		return;
 	}
 	if (!is_text || text_has_control(section)) {
-		say(l, l->faults, new, "is not text in UTF-8");
+		say(l, l->faults, newer, "is not text in UTF-8");
 		return;
 	}
 	for (p = section; *p != '\0'; p++)
 		*p = ascii_upper(*p);
 	for (p = option; *p != '\0'; p++)
 		*p = ascii_lower(*p);
-	new.section = section;
-	new.name = option;
-	new.key = find_key(keys_of(section), option);
+	newer.section = section;
+	newer.name = option;
+	newer.key = find_key(keys_of(section), option);
+	newer.value = value;
 	/* It means what a line of the file would; a secret is what it is. */
-	new.value = (new.key->flags &SECRET) != 0 &&
-			    option[strlen(new.key->name)] == '\0'
-			? value
-			: ini_trim(value);
+	if ((newer.key->flags & SECRET) == 0 ||
+	    option[strlen(newer.key->name)] != '\0')
+		newer.value = ini_trim(value);
 	(void)add_section(l, section);
-	put(l, new);
+	put(l, newer);
 }
 
 /* In the order of their names, so that nothing depends on environ(7)'s. */
