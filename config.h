@@ -89,13 +89,14 @@ struct config {
 
 /*
  * Reads the file at path (NULL for none), the SWIFTDROP_* variables of
- * environment (as environ(7)) and the files that hold secrets; all borrowed.
- * The file may be absent when such a variable is there.  Returns 0, or -1 with
- * every fault appended to *faults, a line each, ended by LF, none of them
- * twice: where it is, as "FILE:LINE: [SECTION] KEY: " or, for a variable and
- * wherever there is no path, "VARIABLE: ", and what to change.  What does not
- * fit is left out.  Warnings have the same form, or begin with the path of
- * the file that holds a secret.  config_free() is needed in every case.
+ * environment (as environ(7), NULL for none) and the files that hold secrets;
+ * all borrowed.  The file may be absent when such a variable is there.
+ * Returns 0, or -1 with every fault appended to *faults, a line each, ended by
+ * LF, none of them twice: where it is, as "FILE:LINE: [SECTION] KEY: " or, for
+ * a variable and wherever there is no path, "VARIABLE: ", and what to change.
+ * What does not fit is left out.  Warnings have the same form, or begin with
+ * the path of the file that holds a secret.  config_free() is needed in every
+ * case.
  */
 int config_load(struct config *c, const char *path, char *const *environment,
     struct buf *faults);
