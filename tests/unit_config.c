@@ -16,10 +16,15 @@
 #include "banned.h"
 
 /* All that an account needs but its recipients. */
-#define ACCOUNT                                                                \
+#define ACCOUNT_IN(container)                                                  \
 	"auth_version = 1\nauthurl = http://h/v1\nuser = u\nkey = k\n"         \
-	"container = c\n"
-#define GOOD "[good]\nrecipients = good@x\n" ACCOUNT
+	"container = " container "\n"
+#define ACCOUNT ACCOUNT_IN("c")
+/* 256 octets. */
+#define LONG4  "long"
+#define LONG32 LONG4 LONG4 LONG4 LONG4 LONG4 LONG4 LONG4 LONG4
+#define LONG   LONG32 LONG32 LONG32 LONG32 LONG32 LONG32 LONG32 LONG32
+#define GOOD   "[good]\nrecipients = good@x\n" ACCOUNT
 
 static char folder[] = "/tmp/unit_config.XXXXXX";
 
@@ -187,6 +192,29 @@ faults_name_line_section_and_key(void **state)
 		    "authurl = http://h\nuser = u\nkey = k\n",
 		    "FILE:3: [a] container: must be a container's name, "
 		    "without / and of at most 256 octets\n" },
+		{ "a container of 257 octets",
+		    GOOD "[b]\n" ACCOUNT_IN(LONG "x"),
+		    "FILE:13: [b] container: must be a container's name, "
+		    "without / and of at most 256 octets\n" },
+		{ "a container of 256 octets", GOOD "[b]\n" ACCOUNT_IN(LONG),
+		    "" },
+		{ "a prefix of 513 octets", GOOD "prefix = " LONG LONG "/\n",
+		    "FILE:8: [good] prefix: must have at most 512 octets\n" },
+		{ "endpoint_type", GOOD "os_options_endpoint_type = Public\n",
+		    "FILE:8: [good] os_options_endpoint_type: must be one of: "
+		    "public publicURL internal internalURL admin adminURL\n" },
+		{ "temp_url_digest", GOOD "temp_url_digest = md5\n",
+		    "FILE:8: [good] temp_url_digest: must be one of: sha1 "
+		    "sha256 sha512\n" },
+		{ "proxy", GOOD "proxy = socks5://p\n",
+		    "FILE:8: [good] proxy: must be http://host:port or "
+		    "http://user:password@host:port, with / ? # @ in user and "
+		    "password as %2F %3F %23 %40\n" },
+		{ "a credential without its secret",
+		    "[a]\nrecipients = a@b\nauthurl = http://h/v3\n"
+		    "container = c\nos_options_application_credential_id = i\n",
+		    "FILE: [a] os_options_application_credential_secret: is "
+		    "missing\n" },
 		{ "dots as container",
 		    "[a]\nrecipients = a@b\ncontainer = ..\nauth_version = 1\n"
 		    "authurl = http://h\nuser = u\nkey = k\n",
@@ -610,6 +638,7 @@ static void
 values_are_inherited_overridden_and_unset(void **state)
 {
 	static const char text[] =
+	    "[SMTP]\nrecipient_delimiter =\n"
 	    "[DEFAULT]\n" ACCOUNT "prefix = new/\ntimeout = 7\n"
 	    "[a]\nrecipients = a@b\n"
 	    "[b]\nrecipients = b@b\nprefix =\ntimeout\ncontainer = d\n";
@@ -631,6 +660,7 @@ values_are_inherited_overridden_and_unset(void **state)
 	assert_string_equal(c.accounts[1].container, "d");
 	assert_false(config_same_place(&c.accounts[0], &c.accounts[1]));
 	assert_true(config_same_place(&c.accounts[0], &c.accounts[0]));
+	assert_string_equal(c.smtp.recipient_delimiter, "");
 	assert_int_equal(c.smtp.deadline_s, 90);
 	assert_int_equal(c.smtp.message_size_limit, 52494336);
 	assert_int_equal(c.warnings.len, 0);
@@ -931,6 +961,16 @@ an_own_secret_beats_an_inherited_one_of_either_form(void **state)
 	assert_int_equal(c.warnings.len, 0);
 	config_free(&c);
 	assert_int_equal(unlink(buf_text(&path)), 0);
+	assert_int_equal(load(&c,
+			     "[DEFAULT]\nauth_version = tempurl\n"
+			     "storage_url = http://h/v1/A\ncontainer = c\n"
+			     "temp_url_query = q\n[key]\nrecipients = a@b\n"
+			     "temp_url_key = k\n",
+			     "", &faults),
+	    0);
+	assert_string_equal(c.accounts[0].temp_url_key, "k");
+	assert_null(c.accounts[0].temp_url_query);
+	config_free(&c);
 	assert_faults("inherited",
 	    "[DEFAULT]\nauth_version = tempurl\nstorage_url = http://h/v1/A\n"
 	    "container = c\ntemp_url_key_file = /nonexistent/key\n"
@@ -1169,30 +1209,67 @@ what_is_printed_reads_back(void **state)
 	}
 }
 
+#define CREDENTIAL                                                             \
+	"os_options_application_credential_id = i\n"                           \
+	"os_options_application_credential_secret = s\n"
+#define TEMPURL                                                                \
+	"auth_version = tempurl\nstorage_url = http://s\ntemp_url_key = k\n"
+
 /* The same login, project and container of the same service. */
 static void
 two_accounts_are_one_place_or_two(void **state)
 {
 	static const struct {
-		const char *name, *in; /* in addition to what both inherit */
+		const char *name;
+		const char *both; /* in addition to what both inherit */
+		const char *one;  /* what the second has of its own */
 		bool want;
 	} rows[] = {
-		{ "nothing", "", true },
-		{ "prefix", "prefix = new/\n", true },
-		{ "metadata", "metadata = no\n", true },
-		{ "container", "container = d\n", false },
-		{ "user", "user = v\n", false },
-		{ "authurl", "authurl = http://other/v3\n", false },
-		{ "auth_version", "auth_version = 1\n", false },
-		{ "project", "os_options_project_name = q\n", false },
-		{ "the same project", "os_options_project_name = p\n", true },
-		{ "domain", "os_options_user_domain_name = d\n", false },
-		{ "region", "os_options_region_name = r\n", false },
-		{ "storage URL", "os_options_object_storage_url = http://x\n",
+		{ "nothing", "", "", true },
+		{ "prefix", "", "prefix = new/\n", true },
+		{ "metadata", "", "metadata = no\n", true },
+		{ "container", "", "container = d\n", false },
+		{ "user", "", "user = v\n", false },
+		{ "user by id", "", "os_options_user_id = i\n", false },
+		{ "authurl", "", "authurl = http://other/v3\n", false },
+		{ "auth_version", "", "auth_version = 1\n", false },
+		{ "project", "", "os_options_project_name = q\n", false },
+		{ "the same project", "", "os_options_project_name = p\n",
+		    true },
+		{ "project by id", "", "os_options_project_id = q\n", false },
+		{ "tenant by id", "", "os_options_tenant_id = q\n", false },
+		{ "domain of the project", "",
+		    "os_options_project_domain_name = d\n", false },
+		{ "domain of the project by id", "",
+		    "os_options_project_domain_id = d\n", false },
+		{ "domain of the user", "", "os_options_user_domain_name = d\n",
 		    false },
-		{ "credential",
-		    "os_options_application_credential_id = i\n"
-		    "os_options_application_credential_secret = s\n",
+		{ "domain of the user by id", "",
+		    "os_options_user_domain_id = d\n", false },
+		{ "region", "", "os_options_region_name = r\n", false },
+		{ "storage URL", "",
+		    "os_options_object_storage_url = http://x\n", false },
+		{ "credential", "", CREDENTIAL, false },
+		{ "user beside a credential", CREDENTIAL,
+		    "user = v\nos_options_project_name = q\n", true },
+		{ "another credential", CREDENTIAL,
+		    "os_options_application_credential_id = j\n", false },
+		{ "region of a credential", CREDENTIAL,
+		    "os_options_region_name = r\n", false },
+		{ "v1: what is Keystone's", "auth_version = 1\n",
+		    "os_options_region_name = r\nos_options_user_id = i\n"
+		    "os_options_project_name = q\n" CREDENTIAL,
+		    true },
+		{ "v1: user", "auth_version = 1\n", "user = v\n", false },
+		{ "v1: authurl", "auth_version = 1\n", "authurl = http://x\n",
+		    false },
+		{ "v1: storage URL", "auth_version = 1\n",
+		    "os_options_object_storage_url = http://x\n", false },
+		{ "TempURL: what others log in with", TEMPURL,
+		    "user = v\nauthurl = http://x\n", true },
+		{ "TempURL: signed by somebody else", TEMPURL,
+		    "temp_url_query = q\n", true },
+		{ "TempURL: storage_url", TEMPURL, "storage_url = http://t\n",
 		    false },
 	};
 	struct config c;
@@ -1205,13 +1282,17 @@ two_accounts_are_one_place_or_two(void **state)
 
 		buf_addf(&text,
 		    "[DEFAULT]\nauthurl = http://h/v3\nuser = u\nkey = k\n"
-		    "container = c\ntenant_name = p\n[a]\nrecipients = a@b\n"
-		    "[b]\nrecipients = b@b\n%s",
-		    rows[i].in);
+		    "container = c\ntenant_name = p\n%s"
+		    "[a]\nrecipients = a@b\n[b]\nrecipients = b@b\n%s",
+		    rows[i].both, rows[i].one);
 		(void)load(&c, buf_text(&text), "", &faults);
 		unit_text(rows[i].name, buf_text(&faults), "");
 		unit_number(rows[i].name,
 		    config_same_place(&c.accounts[0], &c.accounts[1]),
+		    rows[i].want);
+		/* In either order. */
+		unit_number(rows[i].name,
+		    config_same_place(&c.accounts[1], &c.accounts[0]),
 		    rows[i].want);
 		config_free(&c);
 	}
