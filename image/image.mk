@@ -37,16 +37,24 @@ swiftdrop-entry $(B)/swiftdrop-entry: $(B)/image/swiftdrop-entry.o \
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ \
 		-ljansson -lcrypto $(ENTRY_LIBS)
 
-$(B)/fuzz/fuzz_entry: $(ENTRY_PARTS:%=$(B)/fuzz/%.o)
+# What it starts from: the project's files for a host, then those with what is
+# different here; a parameter or a service a line, no comments.
+BASES = $(B)/image/main.cf $(B)/image/master.cf
+$(B)/image/main.cf: postfix/main.cf image/main.cf
+$(B)/image/master.cf: postfix/master.cf postfix/master-spawn.cf image/master.cf
+$(BASES):
+	@mkdir -p $(@D)
+	sed '/^#/d; /^$$/d' $^ | sed -z 's/\n*[ \t]\+/ /g; s/ \n/\n/g' > $@
+
+$(B)/fuzz/fuzz_entry: $(ENTRY_PARTS:%=$(B)/fuzz/%.o) $(BASES)
 $(B)/fuzz/fuzz_entry: FUZZED = $(PARTS) $(ENTRY_PARTS)
 $(B)/fuzz/fuzz_entry: LIBS += $(ENTRY_LIBS)
+$(B)/fuzz/fuzz_entry: DEFINES += -DBASES='"$(B)/image/"'
 
-image-programs: swiftdrop-entry swiftdrop.static
+image-programs: swiftdrop-entry swiftdrop.static $(BASES)
 	install -D -m 755 swiftdrop-entry $(DESTDIR)/usr/sbin/swiftdrop-entry
 	install -D -m 755 swiftdrop.static $(DESTDIR)/usr/sbin/swiftdrop
-	install -D -m 644 postfix/main.cf $(DESTDIR)/usr/share/swiftdrop/main.cf
-	cat postfix/master.cf postfix/master-spawn.cf > \
-		$(DESTDIR)/usr/share/swiftdrop/master.cf
+	install -D -m 644 -t $(DESTDIR)/usr/share/swiftdrop $(BASES)
 
 # Its sources are read by the lint of tests/tests.mk, its tests are run with
 # the others.

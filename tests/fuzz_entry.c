@@ -211,13 +211,13 @@ check_main(const struct settings *s, char *text)
 static void
 check_master(const struct settings *s, const char *text)
 {
-	static const char verbose[] = "  -v\n";
+	static const char verbose[] = " -v\n";
 	const char *usual = buf_text(&usual_master);
 
 	while (*text != '\0') {
-		if (s->debug && (text[-1] == '\n' || *usual == *verbose) &&
+		if (s->debug && *usual == '\n' &&
 		    strncmp(text, verbose, strlen(verbose)) == 0)
-			text += strlen(verbose);
+			text += strlen(verbose) - 1;
 		require(isdigit((unsigned char)*text)
 			    ? isdigit((unsigned char)*usual)
 			    : *text == *usual,
@@ -536,11 +536,9 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	file = memfd_create("ini", MFD_CLOEXEC);
 	require(file != -1, "memfd_create");
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	require(file_read("postfix/main.cf", &main_base, NULL) == 0 &&
-		    file_read("postfix/master.cf", &master_base, NULL) == 0 &&
-		    file_read("postfix/master-spawn.cf", &master_base, NULL) ==
-			0,
-	    "to be started at the top of the tree");
+	require(file_read(BASES "main.cf", &main_base, NULL) == 0 &&
+		    file_read(BASES "master.cf", &master_base, NULL) == 0,
+	    "to be started where it was built");
 	for (i = 0; i < COUNT(good); i++)
 		environment[i] = good[i];
 	load(&s, environment, &faults);
