@@ -9,9 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -24,12 +24,6 @@
 
 #include "banned.h"
 
-enum owner {
-	OWNER_ROOT,
-	OWNER_POSTFIX,
-	OWNER_FILTER
-};
-
 /*
  * The queue, as conf/postfix-files of Postfix lists it, but for maildrop/
  * (there is no sendmail(1) here), public/ and private/: these are of root's
@@ -39,49 +33,24 @@ enum owner {
  */
 static const struct {
 	const char *name;
-	enum owner owner;
+	uid_t owner;
 	mode_t mode;
 } folders[] = {
-	{ "active", OWNER_POSTFIX, 0700 },
-	{ "bounce", OWNER_POSTFIX, 0700 },
-	{ "corrupt", OWNER_POSTFIX, 0700 },
-	{ "data", OWNER_POSTFIX, 0700 },
-	{ "defer", OWNER_POSTFIX, 0700 },
-	{ "deferred", OWNER_POSTFIX, 0700 },
-	{ "hold", OWNER_POSTFIX, 0700 },
-	{ "incoming", OWNER_POSTFIX, 0700 },
-	{ "pid", OWNER_ROOT, 0755 },
-	{ "private", OWNER_POSTFIX, 0710 },
-	{ "public", OWNER_POSTFIX, 0710 },
+	{ "active", POSTFIX_ID, 0700 },
+	{ "bounce", POSTFIX_ID, 0700 },
+	{ "corrupt", POSTFIX_ID, 0700 },
+	{ "data", POSTFIX_ID, 0700 },
+	{ "defer", POSTFIX_ID, 0700 },
+	{ "deferred", POSTFIX_ID, 0700 },
+	{ "hold", POSTFIX_ID, 0700 },
+	{ "incoming", POSTFIX_ID, 0700 },
+	{ "pid", 0, 0755 },
+	{ "private", POSTFIX_ID, 0710 },
+	{ "public", POSTFIX_ID, 0710 },
 	/* Large messages of swiftdrop; root runs "swiftdrop check". */
-	{ "swiftdrop", OWNER_FILTER, 0770 },
-	{ "trace", OWNER_POSTFIX, 0700 },
+	{ "swiftdrop", FILTER_ID, 0770 },
+	{ "trace", POSTFIX_ID, 0700 },
 };
-
-static int
-look_up(const char *name, uid_t *user, gid_t *group, struct buf *reason)
-{
-	const struct passwd *entry;
-
-	errno = 0;
-	entry = getpwnam(name);
-	if (entry == NULL) {
-		buf_addf(reason, "user %s: %s", name,
-		    errno == 0 ? "does not exist" : strerror(errno));
-		return -1;
-	}
-	*user = entry->pw_uid;
-	*group = entry->pw_gid;
-	return 0;
-}
-
-int
-files_owners(struct owners *o, struct buf *reason)
-{
-	if (look_up("postfix", &o->postfix, &o->postfix_group, reason) == -1)
-		return -1;
-	return look_up("swiftdrop", &o->filter, &o->filter_group, reason);
-}
 
 /* Runs with the effective ids given, until be_root().  0 or -1. */
 static int
@@ -96,8 +65,14 @@ be_root(void)
 	return seteuid(0) == -1 ? -1 : setegid(0);
 }
 
+int
+files_become(unsigned int id)
+{
+	return setgroups(0, NULL) == -1 || setgid(id) == -1 ? -1 : setuid(id);
+}
+
 bool
-files_may_switch(const struct owners *o, struct buf *faults)
+files_may_switch(struct buf *faults)
 {
 	const char *missing = NULL;
 
@@ -109,9 +84,9 @@ files_may_switch(const struct owners *o, struct buf *faults)
 		    (unsigned int)geteuid());
 		return false;
 	}
-	if (setegid(o->postfix_group) == -1)
+	if (setegid(POSTFIX_ID) == -1)
 		missing = "SETGID";
-	else if (seteuid(o->postfix) == -1)
+	else if (seteuid(POSTFIX_ID) == -1)
 		missing = "SETUID";
 	if (missing != NULL)
 		environment_fault(faults, "capabilities", "%s is missing",
@@ -222,11 +197,8 @@ check_queue(struct buf *reason)
 }
 
 void
-files_prepare_queue(const struct owners *o, struct buf *faults)
+files_prepare_queue(struct buf *faults)
 {
-	const uid_t users[] = { [OWNER_ROOT] = 0,
-		[OWNER_POSTFIX] = o->postfix,
-		[OWNER_FILTER] = o->filter };
 	BUF(reason, 1024);
 	size_t i;
 
@@ -237,14 +209,14 @@ files_prepare_queue(const struct owners *o, struct buf *faults)
 	}
 	for (i = 0; i < COUNT(folders); i++)
 		if (make_folder(folders[i].name, folders[i].mode,
-			users[folders[i].owner],
-			folders[i].mode == 0700 ? o->postfix_group : 0) == -1)
+			folders[i].owner,
+			folders[i].mode == 0700 ? POSTFIX_ID : 0) == -1)
 			environment_fault(faults, QUEUE_DIR, "%s/: %s",
 			    folders[i].name,
 			    errno == EPERM ? "belongs to another user"
 					   : strerror(errno));
 	/* A Postfix that was killed leaves its sockets behind. */
-	if (be(o->postfix, o->postfix_group) == -1 ||
+	if (be(POSTFIX_ID, POSTFIX_ID) == -1 ||
 	    (unlink(PASS_SOCKET) == -1 && errno != ENOENT && errno != EACCES) ||
 	    be_root() == -1)
 		environment_fault(faults, QUEUE_DIR, "private/: %s",

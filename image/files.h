@@ -13,24 +13,14 @@
 
 #include "buf.h"
 
-/* Who owns what in the container. */
-struct owners {
-	uid_t postfix;
-	gid_t postfix_group;
-	uid_t filter;
-	gid_t filter_group;
-};
-
-/*
- * Looks the users up.  Returns 0, or -1 with the reason appended to *reason.
- */
-int files_owners(struct owners *o, struct buf *reason);
-
 /*
  * Whether we may be the users of the image in turn; what is missing for that
  * is a line in *faults.
  */
-bool files_may_switch(const struct owners *o, struct buf *faults);
+bool files_may_switch(struct buf *faults);
+
+/* Becomes a user and its group for good.  Returns 0, or -1 with errno. */
+int files_become(unsigned int id);
 
 /*
  * Writes text to the file at path in one step (a reader sees the old file or
@@ -49,6 +39,6 @@ bool files_is_memory(const char *path);
  * empty, and removes the socket that tells of a running Postfix.  Each fault
  * is a line in *faults.
  */
-void files_prepare_queue(const struct owners *o, struct buf *faults);
+void files_prepare_queue(struct buf *faults);
 
 #endif

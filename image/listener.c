@@ -13,7 +13,6 @@
 #include <sys/un.h>
 
 #include <errno.h>
-#include <grp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -22,6 +21,7 @@
 #include <unistd.h>
 
 #include "environment.h"
+#include "files.h"
 #include "listener.h"
 #include "logs.h"
 #include "paths.h"
@@ -221,7 +221,7 @@ run(const struct listener *l, int control)
 }
 
 int
-listener_start(struct listener *l, const struct owners *o)
+listener_start(struct listener *l)
 {
 	int ends[2];
 	size_t i;
@@ -232,8 +232,7 @@ listener_start(struct listener *l, const struct owners *o)
 	if (l->pid == 0) {
 		(void)close(ends[1]);
 		(void)prctl(PR_SET_NAME, "listener");
-		if (setgroups(0, NULL) == 0 && setgid(o->postfix_group) == 0 &&
-		    setuid(o->postfix) == 0)
+		if (files_become(POSTFIX_ID) == 0)
 			run(l, ends[0]);
 		_exit(1);
 	}

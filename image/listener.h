@@ -12,7 +12,6 @@
 #include <sys/types.h>
 
 #include "buf.h"
-#include "files.h"
 
 enum {
 	LISTENER_PORT = 25,
@@ -36,7 +35,7 @@ void listener_bind(struct listener *l, struct buf *faults);
  * Starts the process, which opens the port once Postfix's socket is there.
  * The parent's copies of the sockets are closed.  Returns 0, or -1 with errno.
  */
-int listener_start(struct listener *l, const struct owners *o);
+int listener_start(struct listener *l);
 
 /* Tells the process to close the port and to end. */
 void listener_close(struct listener *l);

@@ -49,11 +49,11 @@ open_socket(const char *path, struct buf *reason)
 }
 
 void
-logs_open(struct logs *l, gid_t group, struct buf *reason)
+logs_open(struct logs *l, struct buf *reason)
 {
 	l->sockets[0] = open_socket("/dev/log", reason);
 	/* The folder lets nobody in but the filter's group. */
-	if (setegid(group) == -1 ||
+	if (setegid(FILTER_ID) == -1 ||
 	    (mkdir(RUN_DIR "/log", 0710) == -1 && errno != EEXIST) ||
 	    chmod(RUN_DIR "/log", 0710) == -1)
 		buf_addf(reason, RUN_DIR "/log: %s; ", strerror(errno));

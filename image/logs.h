@@ -6,8 +6,6 @@
 #ifndef LOGS_H
 #define LOGS_H
 
-#include <sys/types.h>
-
 #include <stddef.h>
 
 #include "buf.h"
@@ -25,7 +23,7 @@ struct logs {
  * filter's group.  What fails is appended to *reason; the other socket may
  * serve all the same.
  */
-void logs_open(struct logs *l, gid_t group, struct buf *reason);
+void logs_open(struct logs *l, struct buf *reason);
 
 /* Writes out what waits in a socket; never blocks on the socket. */
 void logs_pass_on(int socket);

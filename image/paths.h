@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Where things are in the image.
+ * Where things are in the image, and whose.
  */
 #ifndef PATHS_H
 #define PATHS_H
@@ -16,6 +16,11 @@
 #define PASS_SOCKET QUEUE_DIR "/private/smtpd"
 #define SHARE_DIR   "/usr/share/swiftdrop"
 #define FILTER_PATH "/usr/sbin/swiftdrop"
-#define FILTER_USER "swiftdrop"
+
+/* The numbers that image/collect gives the users; each has such a group. */
+enum {
+	POSTFIX_ID = 900,
+	FILTER_ID = 901
+};
 
 #endif

@@ -8,7 +8,6 @@
 #include <sys/wait.h>
 
 #include <errno.h>
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "files.h"
 #include "paths.h"
 #include "sessions.h"
 #include "supervise.h"
@@ -29,27 +29,22 @@ enum {
 	RENEW_MS = 10000,         /* between looks at what may be renewed */
 	REMIND_MS = 86400 * 1000, /* between warnings of its end */
 	DRAIN_MS = 200,           /* between looks at running sessions */
-	MASTER_MS = 10000,        /* for master(8) to end after SIGTERM */
-	ARGUMENTS_MAX = 64        /* of swiftdrop check */
+	MASTER_MS = 10000         /* for master(8) to end after SIGTERM */
 };
-
-static const char master_path[] = "/usr/lib/postfix/sbin/master";
 
 /* What children inherit: nothing of what may hold a secret. */
 static char *clean_environment[] = { (char[]){ "PATH=/usr/sbin:/usr/bin" },
 	(char[]){ "LANG=C" }, NULL, NULL };
 
-static int
-be_filter(const struct owners *o)
+void
+supervise_exec_filter(char *const *arguments)
 {
-	if (setgroups(0, NULL) == -1 || setgid(o->filter_group) == -1)
-		return -1;
-	return setuid(o->filter);
+	if (files_become(FILTER_ID) == 0)
+		(void)execve(FILTER_PATH, arguments, clean_environment);
 }
 
 static pid_t
-start(struct supervisor *v, const char *path, char *const *arguments,
-    bool as_filter)
+start(struct supervisor *v, char *const *arguments, bool as_filter)
 {
 	pid_t pid;
 
@@ -58,10 +53,12 @@ start(struct supervisor *v, const char *path, char *const *arguments,
 		logs_say("fork: %s", strerror(errno));
 	if (pid != 0)
 		return pid;
-	if (sigprocmask(SIG_SETMASK, &v->inherited, NULL) == 0 &&
-	    (!as_filter || be_filter(v->owners) == 0))
-		(void)execve(path, arguments, clean_environment);
-	logs_say("%s: %s", path, strerror(errno));
+	(void)sigprocmask(SIG_SETMASK, &v->inherited, NULL);
+	if (!as_filter)
+		(void)execve(arguments[0], arguments, clean_environment);
+	else
+		supervise_exec_filter(arguments);
+	logs_say("%s: %s", arguments[0], strerror(errno));
 	_exit(EX_OSERR);
 }
 
@@ -160,10 +157,10 @@ supervise_init(struct supervisor *v)
 int
 supervise_check(struct supervisor *v)
 {
-	char *arguments[] = { (char[]){ FILTER_PATH }, (char[]){ "-c" },
-		(char[]){ INI_PATH }, (char[]){ "check" }, NULL };
+	char *arguments[] = { (char[]){ FILTER_PATH }, (char[]){ "check" },
+		NULL };
 
-	v->child = start(v, FILTER_PATH, arguments, true);
+	v->child = start(v, arguments, true);
 	if (v->child == -1)
 		return -1;
 	while (!v->stop && turn(v, -1))
@@ -267,14 +264,15 @@ end_status(const struct supervisor *v)
 int
 supervise_run(struct supervisor *v)
 {
-	char *arguments[] = { (char[]){ "master" }, (char[]){ "-s" },
-		(char[]){ "-c" }, (char[]){ CONFIG_DIR }, NULL };
+	char *arguments[] = { (char[]){ "/usr/lib/postfix/sbin/master" },
+		(char[]){ "-s" }, (char[]){ "-c" }, (char[]){ CONFIG_DIR },
+		NULL };
 
 	/* What -s stands for: stdout stays, for maillog_file=/dev/stdout. */
-	v->child = start(v, master_path, arguments, false);
+	v->child = start(v, arguments, false);
 	if (v->child == -1)
 		return EX_OSERR;
-	if (listener_start(&v->listener, v->owners) == -1) {
+	if (listener_start(&v->listener) == -1) {
 		logs_say("error: listener: %s", strerror(errno));
 		v->failed = true;
 		v->stop = true;
@@ -284,22 +282,4 @@ supervise_run(struct supervisor *v)
 		drain(v);
 	listener_close(&v->listener);
 	return end_status(v);
-}
-
-void
-supervise_exec_check(const struct owners *o, char *const *arguments)
-{
-	char *all[ARGUMENTS_MAX] = { (char[]){ FILTER_PATH }, (char[]){ "-c" },
-		(char[]){ INI_PATH }, (char[]){ "check" } };
-	size_t i;
-
-	for (i = 0; arguments[i] != NULL; i++) {
-		if (i + 5 > ARGUMENTS_MAX) {
-			errno = E2BIG;
-			return;
-		}
-		all[i + 4] = arguments[i];
-	}
-	if (be_filter(o) == 0)
-		(void)execve(FILTER_PATH, all, clean_environment);
 }

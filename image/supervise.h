@@ -10,7 +10,6 @@
 #include <stdbool.h>
 
 #include "certificate.h"
-#include "files.h"
 #include "listener.h"
 #include "logs.h"
 #include "settings.h"
@@ -19,7 +18,6 @@ struct supervisor {
 	/* Takes changed files of the settings; whether Postfix must know. */
 	bool (*refresh)(struct supervisor *v);
 	const struct settings *settings; /* borrowed */
-	const struct owners *owners;     /* borrowed */
 	struct logs logs;
 	struct listener listener;
 	struct certificate certificate;
@@ -52,9 +50,10 @@ int supervise_check(struct supervisor *v);
 int supervise_run(struct supervisor *v);
 
 /*
- * Runs "swiftdrop check" in this process' place, as the filter's user and in
- * a clean environment.  Returns only when that fails, with errno.
+ * Runs swiftdrop with these arguments (the first is its name) in this process'
+ * place, as the filter's user and in a clean environment.  Returns only when
+ * that fails, with errno.
  */
-void supervise_exec_check(const struct owners *o, char *const *arguments);
+void supervise_exec_filter(char *const *arguments);
 
 #endif

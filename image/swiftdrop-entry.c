@@ -20,6 +20,7 @@
 
 #include "agree.h"
 #include "file.h"
+#include "files.h"
 #include "health.h"
 #include "paths.h"
 #include "postconf.h"
@@ -92,8 +93,7 @@ prepare_certificate(struct supervisor *v, struct buf *faults)
 
 /* Writes those that are not there as they should be; whether any. */
 static bool
-write_texts(const struct settings *s, const struct owners *o,
-    struct buf *faults)
+write_texts(const struct settings *s, struct buf *faults)
 {
 	bool changed = false, secret;
 	size_t i;
@@ -117,33 +117,58 @@ write_texts(const struct settings *s, const struct owners *o,
 			continue;
 		changed = true;
 		if (files_write(texts[i].path, secret ? 0640 : 0644,
-			secret ? o->filter_group : 0, &text) == -1)
+			secret ? FILTER_ID : 0, &text) == -1)
 			environment_fault(faults, texts[i].path, "%s",
 			    strerror(errno));
 	}
 	return changed;
 }
 
-/* Whether swiftdrop.ini would say what was checked; it is not written yet. */
+/* Reads and checks all settings; they are the caller's to free. */
 static void
-read_back(const struct settings *s, struct buf *faults)
+load(struct settings *s, struct buf *warnings, struct buf *faults)
+{
+	BUF(parameters, TEXT_MAX);
+
+	if (file_read(SHARE_DIR "/postfix-parameters", &parameters, NULL) == -1)
+		environment_fault(faults, "image", "is damaged");
+	settings_load(s, environ, buf_text(&parameters), faults);
+	agree(s, faults, warnings);
+}
+
+static bool
+is_good(const struct buf *faults)
+{
+	return faults->len == 0 && faults->error == 0;
+}
+
+/*
+ * Writes what has changed, unless something is wrong or swiftdrop.ini would
+ * not say what was checked; whether it did.
+ */
+static bool
+install(const struct settings *s, struct buf *faults)
 {
 	static const char path[] = INI_PATH ".check";
 	BUF(text, TEXT_MAX);
 
+	if (!is_good(faults))
+		return false;
 	postconf_ini(s, "", &text);
 	if (files_write(path, 0600, 0, &text) == -1)
 		environment_fault(faults, path, "%s", strerror(errno));
 	else
 		agree_read_back(s, path, faults);
 	(void)unlink(path);
+	return is_good(faults) && write_texts(s, faults);
 }
 
 static void
-load_parameters(struct buf *parameters, struct buf *faults)
+say_faults(const struct buf *faults)
 {
-	if (file_read(SHARE_DIR "/postfix-parameters", parameters, NULL) == -1)
-		environment_fault(faults, "image", "is damaged");
+	logs_say_lines("error", faults);
+	if (faults->error != 0)
+		logs_say("error: %s", strerror(faults->error));
 }
 
 /*
@@ -153,59 +178,45 @@ load_parameters(struct buf *parameters, struct buf *faults)
 static bool
 refresh(struct supervisor *v)
 {
-	static char told[FAULTS_MAX];
-	BUF(parameters, TEXT_MAX);
+	static struct buf told = { .max = FAULTS_MAX };
 	BUF(warnings, FAULTS_MAX);
 	BUF(faults, FAULTS_MAX);
 	struct settings s;
-	bool changed = false;
+	bool changed;
 
-	load_parameters(&parameters, &faults);
-	settings_load(&s, environ, buf_text(&parameters), &faults);
-	agree(&s, &faults, &warnings);
-	if (faults.len == 0 && faults.error == 0)
-		read_back(&s, &faults);
-	if (faults.len == 0 && faults.error == 0)
-		changed = write_texts(&s, v->owners, &faults);
-	if (strcmp(told, buf_text(&faults)) != 0 && faults.len > 0) {
-		logs_say_lines("error", &faults);
+	(void)v;
+	load(&s, &warnings, &faults);
+	changed = install(&s, &faults);
+	if (!is_good(&faults) && strcmp(buf_text(&told), buf_text(&faults)) != 0) {
+		say_faults(&faults);
 		logs_say("error: the settings stay as they were");
 	}
-	(void)snprintf(told, sizeof(told), "%s", buf_text(&faults));
+	buf_reset(&told);
+	buf_adds(&told, buf_text(&faults));
 	settings_free(&s);
 	return changed;
 }
 
 /* All that can be found wrong before anything runs. */
 static void
-configure(struct supervisor *v, struct settings *s, struct owners *o,
-    struct buf *faults)
+configure(struct supervisor *v, struct settings *s, struct buf *faults)
 {
-	BUF(parameters, TEXT_MAX);
 	BUF(warnings, FAULTS_MAX);
 	BUF(reason, 4096);
 
-	load_parameters(&parameters, faults);
-	if (files_owners(o, &reason) == -1)
-		environment_fault(faults, "image", "is damaged; %s",
-		    buf_text(&reason));
-	settings_load(s, environ, buf_text(&parameters), faults);
-	agree(s, faults, &warnings);
+	load(s, &warnings, faults);
 	logs_say_lines("warning", &warnings);
-	if (!files_may_switch(o, faults))
+	if (!files_may_switch(faults))
 		return;
 	prepare_run_dir(faults);
 	prepare_certificate(v, faults);
 	listener_bind(&v->listener, faults);
-	/* Nothing is written as long as something is wrong. */
-	if (faults->len != 0 || faults->error != 0)
+	(void)install(s, faults);
+	/* Nothing is made as long as something is wrong. */
+	if (!is_good(faults))
 		return;
-	read_back(s, faults);
-	if (faults->len != 0 || faults->error != 0)
-		return;
-	(void)write_texts(s, o, faults);
-	files_prepare_queue(o, faults);
-	logs_open(&v->logs, o->filter_group, &reason);
+	files_prepare_queue(faults);
+	logs_open(&v->logs, &reason);
 	if (reason.len > 0)
 		logs_say("warning: %sreasons why Postfix does not start may "
 			 "be lost",
@@ -249,9 +260,7 @@ static int
 run(void)
 {
 	struct settings s;
-	struct owners o;
 	struct supervisor v = { .settings = &s,
-		.owners = &o,
 		.refresh = refresh,
 		.listener = { .sockets = { -1, -1 }, .control = -1 },
 		.logs = { { -1, -1 } } };
@@ -259,11 +268,11 @@ run(void)
 	int status;
 
 	(void)umask(022);
-	configure(&v, &s, &o, &faults);
-	if (faults.len == 0 && faults.error == 0) {
+	configure(&v, &s, &faults);
+	if (is_good(&faults)) {
 		status = work(&v);
 	} else {
-		logs_say_lines("error", &faults);
+		say_faults(&faults);
 		/* As root is without the capability DAC_OVERRIDE. */
 		if (strstr(buf_text(&faults), ": Permission denied\n") != NULL)
 			logs_say("error: what another user owns is read here "
@@ -287,18 +296,13 @@ health(void)
 	return EX_UNAVAILABLE;
 }
 
+/* "swiftdrop check" with the same arguments. */
 static int
-check(char *const *arguments)
+check(char **argv)
 {
-	struct owners o;
-	BUF(reason, 4096);
-
-	if (files_owners(&o, &reason) == 0) {
-		supervise_exec_check(&o, arguments);
-		buf_adds(&reason, strerror(errno));
-	}
-	(void)fprintf(stderr, "swiftdrop-entry: check: %s\n",
-	    buf_text(&reason));
+	argv[0] = (char[]){ FILTER_PATH };
+	supervise_exec_filter(argv);
+	(void)fprintf(stderr, "swiftdrop-entry: check: %s\n", strerror(errno));
 	return EX_OSERR;
 }
 
@@ -322,7 +326,7 @@ main(int argc, char **argv)
 	if (strcmp(argv[1], "health") == 0 && argc == 2)
 		return health();
 	if (strcmp(argv[1], "check") == 0)
-		return check(argv + 2);
+		return check(argv);
 	if (strcmp(argv[1], "--version") == 0) {
 		(void)printf("swiftdrop-entry %s\n", VERSION);
 		return EX_OK;
