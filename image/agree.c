@@ -23,7 +23,7 @@ enum {
 static void
 set_smtp(struct settings *s)
 {
-	struct table *t = &s->environment.swiftdrop;
+	struct table *t = &s->environment.variables;
 	BUF(size, 32);
 
 	/* What Postfix adds to a mail of the largest size must fit. */
@@ -43,7 +43,7 @@ set_smtp(struct settings *s)
 static int
 load_accounts(struct settings *s, struct buf *faults)
 {
-	const struct table *t = &s->environment.swiftdrop;
+	const struct table *t = &s->environment.variables;
 	BUF(text, VARIABLES_MAX);
 	char **variables, *p;
 	size_t i;
@@ -56,8 +56,7 @@ load_accounts(struct settings *s, struct buf *faults)
 	}
 	variables = calloc(t->n + 1, sizeof(*variables));
 	if (variables == NULL || text.error != 0 || t->error != 0) {
-		environment_fault(faults, "environment", "%s",
-		    strerror(ENOMEM));
+		buf_fail(faults, ENOMEM);
 		free(variables);
 		return -1;
 	}
@@ -330,9 +329,7 @@ agree(struct settings *s, struct buf *faults, struct buf *warnings)
 	check_forwards(s, faults);
 	if (faults->len == before)
 		make_postmasters(s, faults, warnings);
-	if (s->domains.error != 0 || s->forwards.error != 0)
-		environment_fault(faults, "environment", "%s",
-		    strerror(ENOMEM));
+	buf_fail(faults, s->domains.error | s->forwards.error);
 }
 
 /* What config_print() wrote, by the names of variables; cut up in place. */
@@ -398,9 +395,8 @@ agree_read_back(const struct settings *s, const char *path, struct buf *faults)
 		take_values(&text, &checked);
 		take_values(&again, &read);
 		compare_values(&checked, &read, faults);
-		if (text.error != 0 || again.error != 0 || checked.error != 0 ||
-		    read.error != 0)
-			environment_fault(faults, path, "%s", strerror(ENOMEM));
+		buf_fail(faults,
+		    text.error | again.error | checked.error | read.error);
 	}
 	config_free(&config);
 }

@@ -4,7 +4,6 @@
  * settings.c's affair; here is only what is the same for all: NAME_FILE,
  * and text without control characters.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -29,13 +28,6 @@ static const char *const names[] = { "MYHOSTNAME", "MYDOMAIN", "RECIPIENTS",
 	"MESSAGE_SIZE_LIMIT", "MAX_PROCESSES", "TLS_CERT_FILE", "TLS_KEY_FILE",
 	"STARTUP_CHECK", "DRAIN_TIMEOUT" };
 
-/* A variable and what it stands for. */
-struct variable {
-	struct buf name;
-	struct buf stem; /* the name less _FILE; empty where it has none */
-	const char *value;
-};
-
 void
 environment_fault(struct buf *faults, const char *name, const char *format, ...)
 {
@@ -46,6 +38,14 @@ environment_fault(struct buf *faults, const char *name, const char *format, ...)
 	buf_vaddf(faults, format, args);
 	va_end(args);
 	buf_addc(faults, '\n');
+}
+
+const char *
+environment_get(const struct environment *e, const char *name)
+{
+	const char *value = table_get(&e->variables, name);
+
+	return value == NULL || *value == '\0' ? NULL : value;
 }
 
 /* What is wrong with a value, whatever it is for, or NULL. */
@@ -67,36 +67,61 @@ check(const struct buf *text)
 }
 
 /*
- * Adds the value to a table, or what the file of that name holds less one
- * newline at its end.  An empty one is no second form beside its other.
+ * Takes the value of a variable, or what the file of that name holds less one
+ * newline at its end.  What is empty is no second form beside its other.
  */
 static void
-add(struct table *t, const struct variable *v, const char *name, bool is_file,
-    struct buf *faults)
+add(struct environment *e, const char *name, const char *variable,
+    const char *value, struct buf *faults)
 {
+	bool is_file = strcmp(name, variable) != 0;
 	const char *old, *reason;
 	BUF(text, VALUE_MAX);
 
-	if (is_file && file_read(v->value, &text, NULL) == -1) {
-		environment_fault(faults, buf_text(&v->name), "%s: %s",
-		    v->value,
+	if (is_file && *value == '\0')
+		return;
+	if (is_file && file_read(value, &text, NULL) == -1) {
+		environment_fault(faults, variable, "%s: %s", value,
 		    errno == EMSGSIZE ? "is too large" : strerror(errno));
 		return;
 	}
 	if (!is_file)
-		buf_adds(&text, v->value);
+		buf_adds(&text, value);
 	else if (text.len > 0 && text.data[text.len - 1] == '\n')
 		buf_cut(&text, text.len - 1);
 	reason = check(&text);
-	old = table_get(t, name);
+	old = environment_get(e, name);
 	if (reason != NULL)
-		environment_fault(faults, buf_text(&v->name), "%s", reason);
-	else if (old == NULL || *old == '\0')
-		table_set(t, name, buf_text(&text));
+		environment_fault(faults, variable, "%s", reason);
+	else if (old == NULL)
+		table_set(&e->variables, name, buf_text(&text));
 	else if (text.len > 0)
 		environment_fault(faults, name,
 		    "is given twice, with and without _FILE; keep one of "
 		    "them");
+}
+
+static bool
+begins(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Whether a variable holds a value of ours, not the name of a file with it. */
+static bool
+is_value(const char *variable)
+{
+	size_t i, len = strlen(variable);
+
+	if (begins(variable, "POSTFIX_"))
+		return len > 8 && strcmp(variable + len - 5, "_FILE") != 0;
+	/* A secret's file is config_load()'s to read, and to find fault with. */
+	if (begins(variable, "SWIFTDROP_"))
+		return config_is_key(variable);
+	for (i = 0; i < COUNT(names); i++)
+		if (strcmp(names[i], variable) == 0)
+			return true;
+	return false;
 }
 
 /* Whether one octet more, less or other, or only the case, sets them apart. */
@@ -116,133 +141,64 @@ is_near(const char *a, const char *b)
 	return a_len - head - tail <= 1 && b_len - head - tail <= 1;
 }
 
+/* Warns of what is nearly one of ours, by itself or less _FILE. */
 static void
-take_named(struct environment *e, const struct variable *v, struct buf *faults)
+look_near(struct environment *e, const char *variable, const char *stem)
 {
-	size_t i, near;
-	bool is_file;
-
-	near = COUNT(names);
-	for (i = 0; i < COUNT(names); i++) {
-		is_file = strcmp(names[i], buf_text(&v->stem)) == 0;
-		if (is_file || strcmp(names[i], buf_text(&v->name)) == 0) {
-			if (*v->value != '\0')
-				add(&e->named, v, names[i], is_file, faults);
-			return;
-		}
-		if (is_near(names[i], buf_text(&v->name)) ||
-		    is_near(names[i], buf_text(&v->stem)))
-			near = i;
-	}
-	if (near < COUNT(names))
-		environment_fault(&e->warnings, buf_text(&v->name),
-		    "is not read; should it be %s?", names[near]);
-}
-
-static void
-take_postfix(struct environment *e, const struct variable *v,
-    struct buf *faults)
-{
-	/* POSTFIX_FILE has no room for a parameter. */
-	bool is_file = v->stem.len >= 8 && *v->value != '\0';
-	const char *p, *parameter;
-
-	parameter = buf_text(is_file ? &v->stem : &v->name) + 8;
-	for (p = parameter; isalnum((unsigned char)*p) || *p == '_'; p++)
-		;
-	if (*p != '\0' || p == parameter)
-		environment_fault(faults, buf_text(&v->name),
-		    "is not the name of a Postfix parameter");
-	else
-		add(&e->postfix, v, parameter, is_file, faults);
-}
-
-/* A secret's file is config_load()'s to read, and to find fault with. */
-static void
-take_swiftdrop(struct environment *e, const struct variable *v,
-    struct buf *faults)
-{
-	bool is_file;
-
-	is_file = *v->value != '\0' &&
-		  !config_is_key(buf_text(&v->name)) &&
-		  config_is_key(buf_text(&v->stem));
-	add(&e->swiftdrop, v, buf_text(is_file ? &v->stem : &v->name), is_file,
-	    faults);
-}
-
-typedef void take_fn(struct environment *e, const struct variable *v,
-    struct buf *faults);
-
-/* Hands one NAME=value over. */
-static void
-take(struct environment *e, const char *text, take_fn *taker,
-    struct buf *faults)
-{
-	struct variable v = { { .max = NAME_LIMIT }, { .max = NAME_LIMIT },
-		strchr(text, '=') };
-
-	if (v.value == NULL)
-		return;
-	buf_add(&v.name, text, (size_t)(v.value++ - text));
-	if (v.name.len > 5 &&
-	    strcmp(buf_text(&v.name) + v.name.len - 5, "_FILE") == 0)
-		buf_add(&v.stem, text, v.name.len - 5);
-	if (v.name.error != 0 || v.stem.error != 0)
-		environment_fault(faults, "environment", "%s",
-		    strerror(ENOMEM));
-	else
-		taker(e, &v, faults);
-	buf_free(&v.name);
-	buf_free(&v.stem);
-}
-
-static void
-take_prefix(struct environment *e, char *const *environment, const char *prefix,
-    take_fn *taker, struct buf *faults)
-{
-	char **ours;
 	size_t i;
 
-	ours = config_variables(environment, prefix);
-	for (i = 0; ours != NULL && ours[i] != NULL; i++)
-		take(e, ours[i], taker, faults);
-	if (ours == NULL)
-		environment_fault(faults, "environment", "%s",
-		    strerror(ENOMEM));
-	free(ours);
+	for (i = 0; i < COUNT(names); i++)
+		if (is_near(names[i], variable) || is_near(names[i], stem)) {
+			environment_fault(&e->warnings, variable,
+			    "is not read; should it be %s?", names[i]);
+			return;
+		}
+}
+
+/* NAME=value */
+static void
+take(struct environment *e, const char *text, struct buf *faults)
+{
+	BUF(variable, NAME_LIMIT);
+	BUF(stem, NAME_LIMIT);
+	const char *name, *value;
+
+	value = strchr(text, '=');
+	if (value == NULL)
+		return;
+	buf_add(&variable, text, (size_t)(value++ - text));
+	name = buf_text(&variable);
+	if (variable.len > 5 && strcmp(name + variable.len - 5, "_FILE") == 0)
+		buf_add(&stem, name, variable.len - 5);
+	buf_fail(faults, variable.error | stem.error);
+	if (!is_value(name) && is_value(buf_text(&stem)))
+		add(e, buf_text(&stem), name, value, faults);
+	else if (is_value(name) || begins(name, "POSTFIX_") ||
+		 begins(name, "SWIFTDROP_"))
+		add(e, name, name, value, faults);
+	else
+		look_near(e, name, buf_text(&stem));
 }
 
 void
 environment_load(struct environment *e, char *const *environment,
     struct buf *faults)
 {
+	char **all;
 	size_t i;
 
 	*e = (struct environment){ .warnings = { .max = WARNINGS_MAX } };
-	for (i = 0; environment[i] != NULL; i++)
-		take(e, environment[i], take_named, faults);
-	take_prefix(e, environment, "POSTFIX_", take_postfix, faults);
-	take_prefix(e, environment, "SWIFTDROP_", take_swiftdrop, faults);
-	if (e->named.error != 0 || e->postfix.error != 0 ||
-	    e->swiftdrop.error != 0)
-		environment_fault(faults, "environment", "%s",
-		    strerror(ENOMEM));
-}
-
-const char *
-environment_get(const struct environment *e, const char *name)
-{
-	const char *value = table_get(&e->named, name);
-
-	return value == NULL || *value == '\0' ? NULL : value;
+	/* All but what is made up for services of our name. */
+	all = config_variables(environment, "");
+	for (i = 0; all != NULL && all[i] != NULL; i++)
+		take(e, all[i], faults);
+	buf_fail(faults, all == NULL ? ENOMEM : e->variables.error);
+	free(all);
 }
 
 void
 environment_free(struct environment *e)
 {
-	table_free(&e->named);
-	table_free(&e->postfix);
-	table_free(&e->swiftdrop);
+	table_free(&e->variables);
 	buf_free(&e->warnings);
 }

@@ -10,9 +10,7 @@
 #include "table.h"
 
 struct environment {
-	struct table named;     /* those with a name of their own */
-	struct table postfix;   /* parameter of main.cf and value */
-	struct table swiftdrop; /* the variable's full name and value */
+	struct table variables; /* full names, less _FILE where that was read */
 	struct buf warnings;    /* as faults; names that are nearly ours */
 };
 
@@ -28,7 +26,7 @@ void environment_load(struct environment *e, char *const *environment,
 /* Wipes and frees all. */
 void environment_free(struct environment *e);
 
-/* The value of a variable with a name of its own; NULL where not set or "". */
+/* The value of a variable; NULL where not set or "". */
 const char *environment_get(const struct environment *e, const char *name);
 
 /* Adds one line to *faults: "name: " and the text. */

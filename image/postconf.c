@@ -70,17 +70,25 @@ postconf_main(const struct settings *s, const char *base, struct buf *out)
 	BUF(text, MAIN_MAX);
 	TABLE(parameters);
 	char *line, *rest, *value;
+	const char *name;
+	size_t i;
 
 	buf_adds(&text, base);
 	add_image(s, &text);
-	add_table(&s->environment.postfix, " = ", NULL, &text);
+	for (i = 0; i < s->environment.variables.n; i++) {
+		name = s->environment.variables.entries[i]->name;
+		if (strncmp(name, "POSTFIX_", 8) == 0)
+			buf_addf(&text, "%s = %s\n", name + 8,
+			    s->environment.variables.entries[i]->value);
+	}
 	buf_fail(out, text.error);
 	for (rest = text.data; (line = strsep(&rest, "\n")) != NULL;) {
 		value = strstr(line, " =");
 		if (value != NULL) {
 			*value = '\0';
 			value += strlen(" =");
-			table_set(&parameters, line, value + strspn(value, " "));
+			table_set(&parameters, line,
+			    value + strspn(value, " "));
 		} else if (*line != '\0') {
 			buf_fail(out, EINVAL);
 		}

@@ -24,6 +24,9 @@ enum {
 	TARGETS_MAX = 1024 * 1024 /* octets; no variable is larger */
 };
 
+/* For a name that is at fault. */
+#define NO_HOST "localhost.invalid"
+
 /* Swift's max_file_size less what swiftdrop adds to the limit. */
 #define SIZE_MAX_OBJECT (5368709122LL - 65536)
 
@@ -96,30 +99,42 @@ default_domain(const char *hostname)
 	return rest + 1;
 }
 
+/* Says that text is reason, the variable's fault, unless that is NULL. */
+static void
+refuse(const char *name, const char *text, const char *reason,
+    struct buf *faults)
+{
+	if (reason != NULL)
+		environment_fault(faults, name, "\"%s\" %s", text, reason);
+}
+
+/* The name that a variable gives; standard where it gives none. */
+static const char *
+load_name(const struct settings *s, const char *name, const char *standard,
+    struct buf *faults)
+{
+	const char *reason, *value;
+
+	value = environment_get(&s->environment, name);
+	if (value == NULL)
+		return standard;
+	reason = check_host(value);
+	refuse(name, value, reason, faults);
+	return reason == NULL ? value : NO_HOST;
+}
+
 static void
 load_host(struct settings *s, struct buf *faults)
 {
-	const char *reason;
-
-	s->myhostname = environment_get(&s->environment, "MYHOSTNAME");
-	s->mydomain = environment_get(&s->environment, "MYDOMAIN");
+	s->myhostname = load_name(s, "MYHOSTNAME", NULL, faults);
 	if (s->myhostname == NULL) {
 		environment_fault(faults, "MYHOSTNAME",
 		    "is required: the name of this mail server, "
 		    "as mail.example.org");
-		s->myhostname = "localhost.invalid";
-	} else if ((reason = check_host(s->myhostname)) != NULL) {
-		environment_fault(faults, "MYHOSTNAME", "\"%s\" %s",
-		    s->myhostname, reason);
-		s->myhostname = "localhost.invalid";
+		s->myhostname = NO_HOST;
 	}
-	if (s->mydomain == NULL) {
-		s->mydomain = default_domain(s->myhostname);
-	} else if ((reason = check_host(s->mydomain)) != NULL) {
-		environment_fault(faults, "MYDOMAIN", "\"%s\" %s", s->mydomain,
-		    reason);
-		s->mydomain = "localhost.invalid";
-	}
+	s->mydomain =
+	    load_name(s, "MYDOMAIN", default_domain(s->myhostname), faults);
 }
 
 /* Whether the variable is the word yes; not set is the same as no. */
@@ -141,7 +156,7 @@ load_word(const struct settings *s, const char *name, const char *yes,
 
 static int64_t
 load_number(const struct settings *s, const char *name, int64_t standard,
-    const int64_t limits[2], struct buf *faults)
+    int64_t min, int64_t max, struct buf *faults)
 {
 	const char *value;
 	long long number;
@@ -152,35 +167,30 @@ load_number(const struct settings *s, const char *name, int64_t standard,
 	errno = 0;
 	number = strtoll(value, NULL, 10);
 	if (strspn(value, "0123456789") == strlen(value) && errno == 0 &&
-	    number >= limits[0] && number <= limits[1])
+	    number >= min && number <= max)
 		return number;
 	environment_fault(faults, name,
-	    "\"%s\" is not a number from %lld to "
-	    "%lld",
-	    value, (long long)limits[0], (long long)limits[1]);
+	    "\"%s\" is not a number from %lld to %lld", value, (long long)min,
+	    (long long)max);
 	return standard;
 }
 
 static void
 load_values(struct settings *s, struct buf *faults)
 {
-	static const int64_t size[] = { SIZE_MIN, SIZE_MAX_OBJECT };
-	static const int64_t processes[] = { 1, PROCESSES_MAX };
-	static const int64_t drain[] = { 0, DRAIN_MAX };
-
 	s->proxy =
 	    load_word(s, "UPSTREAM_PROXY_PROTOCOL", "haproxy", NULL, faults);
 	s->debug = load_word(s, "DEBUG", "yes", "no", faults);
 	s->check_is_fatal =
 	    !load_word(s, "STARTUP_CHECK", "warn", "fatal", faults);
-	s->message_size_limit =
-	    load_number(s, "MESSAGE_SIZE_LIMIT", 52428800, size, faults);
+	s->message_size_limit = load_number(s, "MESSAGE_SIZE_LIMIT", 52428800,
+	    SIZE_MIN, SIZE_MAX_OBJECT, faults);
 	s->max_processes =
-	    load_number(s, "MAX_PROCESSES", 100, processes, faults);
+	    load_number(s, "MAX_PROCESSES", 100, 1, PROCESSES_MAX, faults);
 	s->max_servers = s->max_processes > 100 ? s->max_processes : 100;
 	/* A little above swiftdrop's own deadline of 90 s. */
 	s->drain_timeout_s =
-	    load_number(s, "DRAIN_TIMEOUT", 100, drain, faults);
+	    load_number(s, "DRAIN_TIMEOUT", 100, 0, DRAIN_MAX, faults);
 	s->tls_cert_file = environment_get(&s->environment, "TLS_CERT_FILE");
 	s->tls_key_file = environment_get(&s->environment, "TLS_KEY_FILE");
 	if ((s->tls_cert_file == NULL) != (s->tls_key_file == NULL))
@@ -220,9 +230,13 @@ add_key(const char *text, bool wildcard, struct buf *key)
 	return key->error == 0 ? NULL : strerror(key->error);
 }
 
-/* The caller's to give back; NULL where the variable is none or no JSON. */
+/*
+ * The caller's to give back; NULL where the variable is none, or not JSON of
+ * that type, which looks like example.
+ */
 static json_t *
-load_json(struct settings *s, const char *name, struct buf *faults)
+load_json(struct settings *s, const char *name, json_type type,
+    const char *example, struct buf *faults)
 {
 	json_error_t error;
 	const char *text;
@@ -237,41 +251,34 @@ load_json(struct settings *s, const char *name, struct buf *faults)
 		environment_fault(faults, name,
 		    "is not JSON: %s (line %d, column %d)", error.text,
 		    error.line, error.column);
+	else if (json_typeof(json) != type)
+		environment_fault(faults, name, "is not a JSON %s", example);
 	return json;
-}
-
-static void
-add_recipient(struct settings *s, const char *text, struct buf *faults)
-{
-	BUF(key, 2 * ADDRESS_MAX);
-	const char *reason;
-
-	reason = add_key(text, true, &key);
-	if (reason == NULL && !table_add(&s->recipients, buf_text(&key), ""))
-		reason = "is there twice";
-	if (reason != NULL)
-		environment_fault(faults, "RECIPIENTS", "\"%s\" %s", text,
-		    reason);
 }
 
 /* RECIPIENTS: a JSON list of addresses and "@domain". */
 static void
 load_recipients(struct settings *s, struct buf *faults)
 {
-	json_auto_t *list = load_json(s, "RECIPIENTS", faults);
-	const json_t *item;
+	json_auto_t *list = load_json(s, "RECIPIENTS", JSON_ARRAY,
+	    "list, as [\"a@example.org\"]", faults);
+	const char *reason, *text;
 	size_t i;
 
-	if (list != NULL && !json_is_array(list))
-		environment_fault(faults, "RECIPIENTS",
-		    "is not a JSON list, as [\"a@example.org\"]");
 	for (i = 0; i < json_array_size(list); i++) {
-		item = json_array_get(list, i);
-		if (json_is_string(item))
-			add_recipient(s, json_string_value(item), faults);
-		else
+		BUF(key, 2 * ADDRESS_MAX);
+
+		text = json_string_value(json_array_get(list, i));
+		if (text == NULL) {
 			environment_fault(faults, "RECIPIENTS",
 			    "element %zu is not a text", i + 1);
+			continue;
+		}
+		reason = add_key(text, true, &key);
+		if (reason == NULL &&
+		    !table_add(&s->recipients, buf_text(&key), ""))
+			reason = "is there twice";
+		refuse("RECIPIENTS", text, reason, faults);
 	}
 }
 
@@ -323,23 +330,18 @@ add_forward(struct settings *s, const char *from, const json_t *to,
 		reason = "is there twice";
 	if (value.error != 0 || targets.error != 0)
 		reason = strerror(ENOMEM);
-	if (reason != NULL)
-		environment_fault(faults, "FORWARDS", "\"%s\" %s", from,
-		    reason);
+	refuse("FORWARDS", from, reason, faults);
 }
 
 /* FORWARDS: a JSON object, address to address or list of addresses. */
 static void
 load_forwards(struct settings *s, struct buf *faults)
 {
-	json_auto_t *object = load_json(s, "FORWARDS", faults);
+	json_auto_t *object = load_json(s, "FORWARDS", JSON_OBJECT,
+	    "object, as {\"a@example.org\": \"b@example.net\"}", faults);
 	const char *from;
 	json_t *to;
 
-	if (object != NULL && !json_is_object(object))
-		environment_fault(faults, "FORWARDS",
-		    "is not a JSON object, as "
-		    "{\"a@example.org\": \"b@example.net\"}");
 	json_object_foreach(object, from, to)
 	{
 		add_forward(s, from, to, faults);
@@ -347,33 +349,42 @@ load_forwards(struct settings *s, struct buf *faults)
 }
 
 /*
- * Appends the other form of a domain, as A-labels (xn--) or as U-labels; it
- * stays empty where there is none.  By UTS 46, as Postfix does it.
+ * Appends an address of len octets with its domain in the other form, as
+ * A-labels (xn--) or as U-labels; it stays empty where there is none.  By UTS
+ * 46, as Postfix does it.
  */
 static void
-add_other_form(const char *domain, struct buf *out)
+add_other_form(const char *address, size_t len, struct buf *out)
 {
+	BUF(domain, ADDRESS_MAX);
 	char text[ADDRESS_MAX] = "";
-	bool ascii = text_is_ascii(domain, strlen(domain));
 	UErrorCode error = U_ZERO_ERROR;
 	UIDNAInfo info = UIDNA_INFO_INITIALIZER;
 	UIDNA *idna;
+	size_t at;
+	bool ascii;
 
-	if (ascii && strcasestr(domain, "xn--") == NULL)
+	at = strcspn(address, "@") + 1;
+	if (at > len || memchr(address, '"', len) != NULL)
+		return;
+	buf_add(&domain, address + at, len - at);
+	buf_fail(out, domain.error);
+	ascii = text_is_ascii(buf_text(&domain), domain.len);
+	if (ascii && strcasestr(buf_text(&domain), "xn--") == NULL)
 		return;
 	idna = uidna_openUTS46(UIDNA_NONTRANSITIONAL_TO_ASCII |
 				   UIDNA_NONTRANSITIONAL_TO_UNICODE,
 	    &error);
 	if (ascii)
-		(void)uidna_nameToUnicodeUTF8(idna, domain, -1, text,
+		(void)uidna_nameToUnicodeUTF8(idna, domain.data, -1, text,
 		    sizeof(text), &info, &error);
 	else
-		(void)uidna_nameToASCII_UTF8(idna, domain, -1, text,
+		(void)uidna_nameToASCII_UTF8(idna, domain.data, -1, text,
 		    sizeof(text), &info, &error);
 	uidna_close(idna);
 	if (U_SUCCESS(error) && error != U_STRING_NOT_TERMINATED_WARNING &&
-	    info.errors == 0 && strcmp(text, domain) != 0)
-		buf_adds(out, text);
+	    info.errors == 0 && strcmp(text, domain.data) != 0)
+		buf_addf(out, "%.*s%s", (int)at, address, text);
 }
 
 /* The same addresses in the other form of their domain: Postfix has none. */
@@ -384,19 +395,15 @@ add_other_forms(struct table *t)
 	size_t i, n;
 
 	for (i = 0, n = t->n; i < n; i++) {
-		BUF(domain, ADDRESS_MAX);
-		BUF(address, 2 * ADDRESS_MAX);
+		BUF(other, 2 * ADDRESS_MAX);
 		BUF(key, 2 * ADDRESS_MAX);
 
 		name = t->entries[i]->name;
-		add_other_form(strrchr(name, '@') + 1, &domain);
-		buf_add(&address, name,
-		    (size_t)(strrchr(name, '@') + 1 - name));
-		buf_adds(&address, buf_text(&domain));
-		if (domain.error != 0 || address.error != 0)
-			t->error = ENOMEM;
-		else if (domain.len > 0 &&
-			 add_key(buf_text(&address), true, &key) == NULL)
+		add_other_form(name, strlen(name), &other);
+		if (other.error != 0)
+			t->error = other.error;
+		else if (other.len > 0 &&
+			 add_key(buf_text(&other), true, &key) == NULL)
 			(void)table_add(t, buf_text(&key),
 			    t->entries[i]->value);
 	}
@@ -406,27 +413,22 @@ add_other_forms(struct table *t)
 static void
 complete_claims(struct table *t, const struct pair *claims)
 {
-	const char *p = claims->value;
+	const char *p;
 	BUF(value, TARGETS_MAX);
-	size_t at, len;
+	size_t len;
 
-	buf_adds(&value, p);
-	for (; *p != '\0'; p += len) {
-		BUF(domain, ADDRESS_MAX);
-		BUF(other, ADDRESS_MAX);
+	buf_adds(&value, claims->value);
+	for (p = claims->value; *p != '\0'; p += len) {
+		BUF(other, 2 * ADDRESS_MAX);
 
 		p += strspn(p, ",\r\n\t ");
 		len = strcspn(p, ",\r\n\t ");
-		at = strcspn(p, "@") + 1;
-		if (at > len || memchr(p, '"', len) != NULL)
-			continue;
-		buf_add(&domain, p + at, len - at);
-		add_other_form(buf_text(&domain), &other);
+		add_other_form(p, len, &other);
 		if (other.len > 0)
-			buf_addf(&value, ",%.*s%s", (int)at, p,
-			    buf_text(&other));
-		if (domain.error == ENOMEM || other.error == ENOMEM)
-			value.error = ENOMEM;
+			buf_addf(&value, ",%s", buf_text(&other));
+		/* One that is too long is the filter's to refuse. */
+		if (other.error == ENOMEM)
+			buf_fail(&value, ENOMEM);
 	}
 	if (value.error != 0)
 		t->error = value.error;
@@ -437,7 +439,7 @@ complete_claims(struct table *t, const struct pair *claims)
 static void
 load_other_forms(struct settings *s)
 {
-	struct table *t = &s->environment.swiftdrop;
+	struct table *t = &s->environment.variables;
 	const char *end;
 	size_t i;
 
@@ -457,9 +459,7 @@ load_postmaster(struct settings *s, struct buf *faults)
 
 	text = environment_get(&s->environment, "POSTMASTER");
 	reason = text == NULL ? NULL : add_key(text, false, &s->postmaster);
-	if (reason != NULL)
-		environment_fault(faults, "POSTMASTER", "\"%s\" %s", text,
-		    reason);
+	refuse("POSTMASTER", text, reason, faults);
 }
 
 /* Whether a variable is not the user's; says so. */
@@ -468,22 +468,22 @@ is_reserved(const char *name, struct buf *faults)
 {
 	size_t i;
 
-	for (i = 0; i < COUNT(reserved); i++)
-		if (strcasecmp(reserved[i].name, name) == 0)
-			break;
-	if (i == COUNT(reserved))
-		return false;
-	if (reserved[i].instead == NULL)
-		environment_fault(faults, name, "is set by the image");
-	else
-		environment_fault(faults, name, "has its own variable, %s",
-		    reserved[i].instead);
-	return true;
+	for (i = 0; i < COUNT(reserved); i++) {
+		if (strcasecmp(reserved[i].name, name) != 0)
+			continue;
+		if (reserved[i].instead == NULL)
+			environment_fault(faults, name, "is set by the image");
+		else
+			environment_fault(faults, name,
+			    "has its own variable, %s", reserved[i].instead);
+		return true;
+	}
+	return false;
 }
 
 /* Whether name is a whole line of parameters. */
 static bool
-is_known(const char *parameters, const char *name)
+is_parameter(const char *parameters, const char *name)
 {
 	const char *line;
 	size_t len;
@@ -493,40 +493,41 @@ is_known(const char *parameters, const char *name)
 		if (strlen(name) == len && memcmp(line, name, len) == 0)
 			return true;
 	}
-	return *parameters == '\0';
+	return false;
 }
 
-/* POSTFIX_parameter, and the keys of [SMTP] that are not the image's. */
+/* POSTFIX_parameter */
+static void
+check_parameter(const struct pair *variable, const char *parameters,
+    struct buf *faults)
+{
+	const char *value = variable->value;
+
+	if (!is_parameter(parameters, variable->name + 8))
+		environment_fault(faults, variable->name,
+		    "is not a parameter of this Postfix; nearly all are in "
+		    "lower case");
+	if (strpbrk(value, "\r\n") != NULL)
+		environment_fault(faults, variable->name,
+		    "must be a single line");
+	if ((*value == '"' || *value == '\'') &&
+	    value[strlen(value) - 1] == *value)
+		environment_fault(faults, variable->name,
+		    "has quotation marks around it, which Postfix takes for a "
+		    "part of the value");
+}
+
 static void
 load_parameters(struct settings *s, const char *parameters, struct buf *faults)
 {
-	const struct table *t = &s->environment.postfix;
-	const char *value;
+	const struct table *t = &s->environment.variables;
 	size_t i;
 
-	for (i = 0; i < t->n; i++) {
-		BUF(name, 4096);
-
-		buf_addf(&name, "POSTFIX_%s", t->entries[i]->name);
-		if (!is_reserved(buf_text(&name), faults) &&
-		    !is_known(parameters, t->entries[i]->name))
-			environment_fault(faults, buf_text(&name),
-			    "is not a parameter of this Postfix; nearly all "
-			    "are in lower case");
-		value = t->entries[i]->value;
-		if (strpbrk(value, "\r\n") != NULL)
-			environment_fault(faults, buf_text(&name),
-			    "must be a single line");
-		if ((*value == '"' || *value == '\'') &&
-		    value[strlen(value) - 1] == *value)
-			environment_fault(faults, buf_text(&name),
-			    "has quotation marks around it, which Postfix "
-			    "takes for a part of the value");
-	}
-	for (i = 0; i < s->environment.swiftdrop.n; i++)
-		(void)is_reserved(s->environment.swiftdrop.entries[i]->name,
-		    faults);
-	s->recipient_delimiter = table_get(t, "recipient_delimiter");
+	for (i = 0; i < t->n; i++)
+		if (!is_reserved(t->entries[i]->name, faults) &&
+		    strncmp(t->entries[i]->name, "POSTFIX_", 8) == 0)
+			check_parameter(t->entries[i], parameters, faults);
+	s->recipient_delimiter = table_get(t, "POSTFIX_recipient_delimiter");
 	if (s->recipient_delimiter == NULL)
 		s->recipient_delimiter = "+";
 	if (strpbrk(s->recipient_delimiter, " \t") != NULL)
@@ -547,9 +548,8 @@ settings_load(struct settings *s, char *const *environment,
 	load_forwards(s, faults);
 	load_other_forms(s);
 	load_postmaster(s, faults);
-	if (s->recipients.error != 0 || s->forwards.error != 0)
-		environment_fault(faults, "environment", "%s",
-		    strerror(ENOMEM));
+	buf_fail(faults, s->recipients.error | s->forwards.error |
+			     s->environment.variables.error);
 }
 
 void

@@ -41,8 +41,7 @@ struct settings {
 /*
  * Takes over and checks the variables of environment (as environ(7)).  Each
  * fault is a line in *faults.  parameters are the names that Postfix knows, a
- * line each (borrowed); "" knows all.  settings_free() is needed in every
- * case.
+ * line each (borrowed).  settings_free() is needed in every case.
  */
 void settings_load(struct settings *s, char *const *environment,
     const char *parameters, struct buf *faults);

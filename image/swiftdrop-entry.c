@@ -187,7 +187,8 @@ refresh(struct supervisor *v)
 	(void)v;
 	load(&s, &warnings, &faults);
 	changed = install(&s, &faults);
-	if (!is_good(&faults) && strcmp(buf_text(&told), buf_text(&faults)) != 0) {
+	if (!is_good(&faults) &&
+	    strcmp(buf_text(&told), buf_text(&faults)) != 0) {
 		say_faults(&faults);
 		logs_say("error: the settings stay as they were");
 	}

@@ -44,6 +44,14 @@ static char good[][80] = {
 	"SWIFTDROP_A_KEY=secret",
 };
 
+#define POSTFIX "POSTFIX_"
+
+/* The parameters that Postfix knows here. */
+static const char known[] =
+    "a\ninet_protocols\nmydestination\nqueue_directory\nrelayhost\n"
+    "recipient_delimiter\nsmtp_tls_CAfile\nsmtpd_banner\n"
+    "swiftdrop_timeout\n";
+
 /* What main.cf says of each of our own variables. */
 static const char *const follow[] = { "swiftdrop_timeout", "myhostname",
 	"mydomain", "smtpd_command_filter", "smtpd_upstream_proxy_protocol",
@@ -164,10 +172,19 @@ follows(const char *name)
 	return false;
 }
 
+static bool
+is_asked(const struct table *asked, const char *parameter)
+{
+	BUF(name, 1024);
+
+	buf_addf(&name, POSTFIX "%s", parameter);
+	return table_get(asked, buf_text(&name)) != NULL;
+}
+
 static void
 check_main(const struct settings *s, char *text)
 {
-	const struct table *asked = &s->environment.postfix;
+	const struct table *asked = &s->environment.variables;
 	TABLE(parameters);
 	const char *name, *value;
 	size_t i, n;
@@ -177,7 +194,10 @@ check_main(const struct settings *s, char *text)
 	for (i = 0; i < asked->n; i++) {
 		BUF(copy, FILE_MAX);
 
-		name = asked->entries[i]->name;
+		if (strncmp(asked->entries[i]->name, POSTFIX,
+			strlen(POSTFIX)) != 0)
+			continue;
+		name = asked->entries[i]->name + strlen(POSTFIX);
 		n += table_get(&usual_main, name) == NULL ? 1 : 0;
 		value = table_get(&parameters, name);
 		buf_adds(&copy, asked->entries[i]->value);
@@ -195,7 +215,7 @@ check_main(const struct settings *s, char *text)
 			continue;
 		}
 		require(value != NULL, "all parameters of the image");
-		require(follows(name) || table_get(asked, name) != NULL ||
+		require(follows(name) || is_asked(asked, name) ||
 			    strcmp(value, usual_main.entries[i]->value) == 0,
 		    "no change to what was not asked for");
 	}
@@ -514,7 +534,7 @@ load(struct settings *s, char *const *environment, struct buf *faults)
 {
 	BUF(warnings, 1024 * 1024);
 
-	settings_load(s, environment, "", faults);
+	settings_load(s, environment, known, faults);
 	agree(s, faults, &warnings);
 	check_lines(faults);
 	check_lines(&warnings);

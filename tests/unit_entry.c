@@ -201,7 +201,8 @@ static const struct {
 	{ { "POSTFIX_relayhost=a\nb" },
 	    "POSTFIX_relayhost: must be a single line\n" },
 	{ { "POSTFIX_relay-host=x" },
-	    "POSTFIX_relay-host: is not the name of a Postfix parameter\n" },
+	    "POSTFIX_relay-host: is not a parameter of this Postfix; nearly "
+	    "all are in lower case\n" },
 	{ { "POSTMASTER=nobody" },
 	    "POSTMASTER: \"nobody\" is not an address, as "
 	    "user@example.org\n" },
@@ -349,7 +350,8 @@ static const struct {
 	    "SWIFTDROP_IMAGE_RECIPIENTS: is missing: account IMAGE gets no "
 	    "mail; is its name misspelt?\n" },
 	{ { "POSTFIX__FILE=/nowhere" },
-	    "POSTFIX__FILE: is not the name of a Postfix parameter\n" },
+	    "POSTFIX__FILE: is not a parameter of this Postfix; nearly all are "
+	    "in lower case\n" },
 	{ { "POSTFIX_recipient_delimiter=- +" },
 	    "POSTFIX_recipient_delimiter: holds a blank, which is no "
 	    "delimiter\n" },
@@ -518,7 +520,7 @@ kubernetes_own_variables_do_no_harm(void **state)
 	(void)state;
 	load(&l, changes);
 	assert_string_equal(buf_text(&l.faults), "");
-	assert_int_equal(l.settings.environment.postfix.n, 0);
+	assert_int_equal(l.settings.environment.variables.n, COUNT(good) + 8);
 	unload(&l);
 }
 
@@ -712,7 +714,8 @@ static void
 file_gives_a_value_less_one_newline(void **state)
 {
 	static const char *const changes[] = { "SWIFTDROP_A_KEY=",
-		"SWIFTDROP_A_KEY_FILE=key",
+		"SWIFTDROP_A_KEY_FILE=key", "SWIFTDROP_A_PREFIX_FILE=",
+		"DEBUG_FILE=", "POSTFIX_smtp_tls_CAfile_FILE=",
 		"SWIFTDROP_A_USER=", "SWIFTDROP_A_USER_FILE=key",
 		"MYHOSTNAME=", "MYHOSTNAME_FILE=host",
 		"POSTFIX_relayhost_FILE=relay", "POSTFIX_relayhost=", NULL };
@@ -724,8 +727,8 @@ file_gives_a_value_less_one_newline(void **state)
 	assert_string_equal(l.settings.config.accounts[0].key, "the key");
 	assert_string_equal(l.settings.config.accounts[0].user, "the key");
 	assert_string_equal(l.settings.myhostname, "mail.example.org");
-	assert_string_equal(table_get(&l.settings.environment.postfix,
-				"relayhost"),
+	assert_string_equal(environment_get(&l.settings.environment,
+				"POSTFIX_relayhost"),
 	    "[relay]");
 	unload(&l);
 }
