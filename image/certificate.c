@@ -4,12 +4,10 @@
  * together, half written perhaps while it is renewed, and go on without TLS;
  * so it gets copies of pairs that were looked at here.
  */
-#include <sys/stat.h>
-
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -17,6 +15,7 @@
 #include <openssl/x509v3.h>
 
 #include "certificate.h"
+#include "clock.h"
 #include "file.h"
 #include "files.h"
 #include "logs.h"
@@ -27,7 +26,8 @@
 enum {
 	PEM_MAX = 256 * 1024, /* octets of a file; a chain is some KiB */
 	LIFE_DAYS = 3650,     /* nobody renews a certificate made here */
-	WARN_DAYS = 14
+	WARN_DAYS = 14,
+	REMIND_MS = 86400 * 1000 /* between warnings of its end */
 };
 
 /* Otherwise OpenSSL asks on the terminal. */
@@ -41,35 +41,6 @@ no_passphrase(char *text, int size, int rwflag, void *context)
 	return -1;
 }
 
-/* The first certificate of the chain, which is the server's. */
-static X509 *
-parse_cert(const struct buf *text)
-{
-	BIO *bio;
-	X509 *cert;
-
-	bio = BIO_new_mem_buf(buf_text(text), (int)text->len);
-	if (bio == NULL)
-		return NULL;
-	cert = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
-	BIO_free(bio);
-	return cert;
-}
-
-static EVP_PKEY *
-parse_key(const struct buf *text)
-{
-	BIO *bio;
-	EVP_PKEY *key;
-
-	bio = BIO_new_mem_buf(buf_text(text), (int)text->len);
-	if (bio == NULL)
-		return NULL;
-	key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
-	BIO_free(bio);
-	return key;
-}
-
 static void
 add_error(struct buf *reason, const char *what)
 {
@@ -81,80 +52,54 @@ add_error(struct buf *reason, const char *what)
 
 /* What is wrong with a pair; *days becomes those that it has left. */
 static void
-check_pair(const struct certificate *c, const struct buf *cert,
+check_pair(const struct settings *s, const struct buf *cert,
     const struct buf *key, int *days, struct buf *reason)
 {
+	BIO *cert_bio, *key_bio;
 	EVP_PKEY *private_key;
-	X509 *leaf;
+	X509 *leaf; /* the first of the chain is the server's */
 	int seconds;
 
-	leaf = parse_cert(cert);
-	private_key = parse_key(key);
+	cert_bio = BIO_new_mem_buf(buf_text(cert), (int)cert->len);
+	key_bio = BIO_new_mem_buf(buf_text(key), (int)key->len);
+	leaf = PEM_read_bio_X509(cert_bio, NULL, no_passphrase, NULL);
+	private_key =
+	    PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL);
+	BIO_free(cert_bio);
+	BIO_free(key_bio);
 	if (leaf == NULL)
 		buf_addf(reason, "%s: holds no certificate in PEM",
-		    c->cert_file);
+		    s->tls_cert_file);
 	else if (private_key == NULL)
 		buf_addf(reason,
 		    "%s: holds no private key in PEM without a passphrase",
-		    c->key_file);
+		    s->tls_key_file);
 	else if (X509_check_private_key(leaf, private_key) != 1)
 		buf_addf(reason, "%s: is not the key of the certificate in %s",
-		    c->key_file, c->cert_file);
+		    s->tls_key_file, s->tls_cert_file);
 	else if (ASN1_TIME_diff(days, &seconds, NULL,
 		     X509_get0_notAfter(leaf)) != 1)
-		add_error(reason, c->cert_file);
+		add_error(reason, s->tls_cert_file);
 	else if (*days == 0 && seconds < 0)
 		*days = -1;
 	X509_free(leaf);
 	EVP_PKEY_free(private_key);
 }
 
-static void
-note(struct certificate *c)
-{
-	const char *const files[] = { c->cert_file, c->key_file };
-	struct stat st;
-	size_t i;
-
-	for (i = 0; i < 2; i++) {
-		if (stat(files[i], &st) == -1)
-			st = (struct stat){ .st_ino = 0 };
-		c->seen[i] = st.st_mtim;
-		c->inodes[i] = st.st_ino;
-	}
-}
-
-bool
-certificate_has_changed(const struct certificate *c)
-{
-	struct certificate now = *c;
-	size_t i;
-
-	note(&now);
-	for (i = 0; i < 2; i++)
-		if (now.inodes[i] != c->inodes[i] ||
-		    now.seen[i].tv_sec != c->seen[i].tv_sec ||
-		    now.seen[i].tv_nsec != c->seen[i].tv_nsec)
-			return true;
-	return false;
-}
-
 /* Reads the pair and appends key and chain to *chain. */
 static void
-load_pair(struct certificate *c, struct buf *chain, int *days,
+load_pair(const struct settings *s, struct buf *chain, int *days,
     struct buf *reason)
 {
 	BUF(cert, PEM_MAX);
 	BUF(key, PEM_MAX);
 
-	/* Before they are read: what changes meanwhile is read once more. */
-	note(c);
-	if (file_read(c->cert_file, &cert, NULL) == -1)
-		buf_addf(reason, "%s: %s", c->cert_file, strerror(errno));
-	else if (file_read(c->key_file, &key, NULL) == -1)
-		buf_addf(reason, "%s: %s", c->key_file, strerror(errno));
+	if (file_read(s->tls_cert_file, &cert, NULL) == -1)
+		buf_addf(reason, "%s: %s", s->tls_cert_file, strerror(errno));
+	else if (file_read(s->tls_key_file, &key, NULL) == -1)
+		buf_addf(reason, "%s: %s", s->tls_key_file, strerror(errno));
 	else
-		check_pair(c, &cert, &key, days, reason);
+		check_pair(s, &cert, &key, days, reason);
 	buf_add(chain, buf_text(&key), key.len);
 	buf_addc(chain, '\n');
 	buf_add(chain, buf_text(&cert), cert.len);
@@ -219,32 +164,57 @@ make_pair(const char *hostname, struct buf *chain, struct buf *reason)
 	EVP_PKEY_free(key);
 }
 
-int
-certificate_install(struct certificate *c, const char *hostname,
-    struct buf *reason)
+/* Says that the certificate has ended or soon will; of an old one, daily. */
+static void
+remind(const char *cert_file, int days, bool is_new)
 {
-	BUF(chain, 2 * PEM_MAX + 1);
-	size_t before = reason->len;
-	int days;
+	static int64_t next_ms;
 
-	days = WARN_DAYS + 1;
-	if (c->cert_file == NULL)
-		make_pair(hostname, &chain, reason);
+	if (days > WARN_DAYS || (!is_new && clock_left_ms(next_ms) > 0))
+		return;
+	next_ms = clock_ms() + REMIND_MS;
+	if (days < 0)
+		logs_say("error: TLS_CERT_FILE: %s has expired", cert_file);
 	else
-		load_pair(c, &chain, &days, reason);
+		logs_say("warning: TLS_CERT_FILE: %s expires in %d days",
+		    cert_file, days);
+}
+
+bool
+certificate_install(const struct settings *s, struct buf *faults)
+{
+	BUF(old, 2 * PEM_MAX + 1);
+	BUF(chain, 2 * PEM_MAX + 1);
+	BUF(reason, 4096);
+	int days = WARN_DAYS + 1;
+	bool is_first, is_new;
+
+	is_first = file_read(CHAIN_PATH, &old, NULL) == -1;
+	/* Half a pair is a fault that was told already. */
+	if ((s->tls_cert_file == NULL) != (s->tls_key_file == NULL) ||
+	    (s->tls_cert_file == NULL && !is_first))
+		return false;
+	if (s->tls_cert_file == NULL)
+		make_pair(s->myhostname, &chain, &reason);
+	else
+		load_pair(s, &chain, &days, &reason);
 	ERR_clear_error();
-	if (reason->len == before && reason->error == 0 &&
+	is_new = strcmp(buf_text(&old), buf_text(&chain)) != 0;
+	if (reason.len == 0 && is_new &&
 	    files_write(CHAIN_PATH, 0600, 0, &chain) == -1)
-		buf_addf(reason, "%s: %s", CHAIN_PATH, strerror(errno));
-	if (reason->len != before || reason->error != 0)
-		return -1;
-	if (c->cert_file == NULL)
+		buf_addf(&reason, "%s: %s", CHAIN_PATH, strerror(errno));
+	buf_fail(faults, reason.error);
+	if (reason.len > 0 || reason.error != 0) {
+		environment_fault(faults, "TLS_CERT_FILE", "%s%s",
+		    buf_text(&reason),
+		    is_first ? "" : "; the old one stays in use");
+		return false;
+	}
+	if (s->tls_cert_file == NULL)
 		logs_say("warning: TLS_CERT_FILE: is not set, a self-signed "
 			 "certificate serves for TLS");
-	else if (days < 0)
-		logs_say("error: TLS_CERT_FILE: %s has expired", c->cert_file);
-	else if (days <= WARN_DAYS)
-		logs_say("warning: TLS_CERT_FILE: %s expires in %d days",
-		    c->cert_file, days);
-	return 0;
+	else if (is_new && !is_first)
+		logs_say("TLS_CERT_FILE: the renewed certificate is in use");
+	remind(s->tls_cert_file, days, is_new);
+	return is_new;
 }

@@ -26,10 +26,9 @@
 #include "banned.h"
 
 enum {
-	RENEW_MS = 10000,         /* between looks at what may be renewed */
-	REMIND_MS = 86400 * 1000, /* between warnings of its end */
-	DRAIN_MS = 200,           /* between looks at running sessions */
-	MASTER_MS = 10000         /* for master(8) to end after SIGTERM */
+	RENEW_MS = 10000, /* between looks at what may be renewed */
+	DRAIN_MS = 200,   /* between looks at running sessions */
+	MASTER_MS = 10000 /* for master(8) to end after SIGTERM */
 };
 
 /* What children inherit: nothing of what may hold a secret. */
@@ -98,11 +97,8 @@ take_signals(struct supervisor *v)
 	}
 }
 
-/*
- * Waits at most timeout_ms (-1 for ever) for something to happen and deals
- * with it.  Returns whether v->child still runs.
- */
-static bool
+/* Waits at most timeout_ms (-1 for ever) for something and deals with it. */
+static void
 turn(struct supervisor *v, int timeout_ms)
 {
 	struct pollfd fds[LOGS_SOCKETS + 1];
@@ -118,16 +114,21 @@ turn(struct supervisor *v, int timeout_ms)
 		if ((fds[LOGS_SOCKETS].revents & POLLIN) != 0)
 			take_signals(v);
 	}
-	return v->child != 0;
 }
 
-/* Goes on until then; whether v->child still runs. */
+/*
+ * Goes on for so long, until v->child ends or it is time to stop; whether the
+ * child still runs.
+ */
 static bool
-wait_until(struct supervisor *v, int64_t deadline_ms)
+wait_for(struct supervisor *v, int64_t ms)
 {
-	while (clock_left_ms(deadline_ms) > 0)
-		if (!turn(v, clock_left_ms(deadline_ms)))
-			return false;
+	const int64_t deadline_ms = clock_ms() + ms;
+	const bool stop = v->stop;
+
+	while (
+	    v->child != 0 && v->stop == stop && clock_left_ms(deadline_ms) > 0)
+		turn(v, clock_left_ms(deadline_ms));
 	return v->child != 0;
 }
 
@@ -163,57 +164,25 @@ supervise_check(struct supervisor *v)
 	v->child = start(v, arguments, true);
 	if (v->child == -1)
 		return -1;
-	while (!v->stop && turn(v, -1))
-		;
+	while (!v->stop && v->child != 0)
+		turn(v, -1);
 	return !v->stop && WIFEXITED(v->status) && WEXITSTATUS(v->status) == 0
 		   ? 0
 		   : -1;
 }
 
 /*
- * Hands a renewed certificate to Postfix.  On SIGHUP master(8) lets idle
- * servers end and busy ones finish; their successors read the new file.
+ * Until somebody ends it.  On SIGHUP master(8) lets idle servers end and busy
+ * ones finish; their successors read the new files.
  */
-static void
-renew(struct supervisor *v, int64_t *remind_ms)
-{
-	BUF(reason, 4096);
-	bool changed, remind;
-
-	remind = clock_left_ms(*remind_ms) == 0;
-	changed = certificate_has_changed(&v->certificate);
-	if (remind)
-		*remind_ms = clock_ms() + REMIND_MS;
-	if (!changed && !remind)
-		return;
-	if (certificate_install(&v->certificate, v->settings->myhostname,
-		&reason) == -1) {
-		logs_say("error: TLS_CERT_FILE: %s; the old one stays in use",
-		    buf_text(&reason));
-	} else if (changed) {
-		logs_say("TLS_CERT_FILE: the renewed certificate is in use");
-		(void)kill(v->child, SIGHUP);
-	}
-}
-
-/* Until somebody ends it. */
 static void
 serve(struct supervisor *v)
 {
-	int64_t renew_ms, remind_ms;
-
-	remind_ms = clock_ms() + REMIND_MS;
-	renew_ms = clock_ms() + RENEW_MS;
-	while (!v->stop && turn(v, clock_left_ms(renew_ms))) {
-		if (clock_left_ms(renew_ms) > 0)
-			continue;
-		if (v->certificate.cert_file != NULL)
-			renew(v, &remind_ms);
-		if (v->refresh(v)) {
+	while (wait_for(v, RENEW_MS) && !v->stop) {
+		if (v->refresh()) {
 			logs_say("the changed settings are in use");
 			(void)kill(v->child, SIGHUP);
 		}
-		renew_ms = clock_ms() + RENEW_MS;
 	}
 }
 
@@ -229,7 +198,7 @@ drain(struct supervisor *v)
 	n = sessions_count();
 	logs_say("port 25 is closed, %zu sessions running", n);
 	while (n > 0 && v->child != 0 && clock_left_ms(deadline_ms) > 0) {
-		(void)wait_until(v, clock_ms() + DRAIN_MS);
+		(void)wait_for(v, DRAIN_MS);
 		n = sessions_count();
 	}
 	if (n > 0)
@@ -238,10 +207,10 @@ drain(struct supervisor *v)
 		    n, (long long)v->settings->drain_timeout_s);
 	if (v->child != 0)
 		(void)kill(v->child, SIGTERM);
-	if (wait_until(v, clock_ms() + MASTER_MS)) {
+	if (wait_for(v, MASTER_MS)) {
 		logs_say("warning: master(8) does not end");
 		(void)kill(v->child, SIGKILL);
-		(void)wait_until(v, clock_ms() + MASTER_MS);
+		(void)wait_for(v, MASTER_MS);
 	}
 }
 

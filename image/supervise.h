@@ -9,18 +9,16 @@
 #include <signal.h>
 #include <stdbool.h>
 
-#include "certificate.h"
 #include "listener.h"
 #include "logs.h"
 #include "settings.h"
 
 struct supervisor {
 	/* Takes changed files of the settings; whether Postfix must know. */
-	bool (*refresh)(struct supervisor *v);
+	bool (*refresh)(void);
 	const struct settings *settings; /* borrowed */
 	struct logs logs;
 	struct listener listener;
-	struct certificate certificate;
 	sigset_t inherited; /* signals blocked before we were */
 	int signals;        /* owned; signalfd(2) of SIGTERM, SIGINT, SIGCHLD */
 	pid_t child;        /* that supervise_wait() waits for */
@@ -42,8 +40,7 @@ int supervise_init(struct supervisor *v);
 int supervise_check(struct supervisor *v);
 
 /*
- * Starts Postfix, opens the port, passes logs on, renews certificate and
- * settings until master(8) ends or SIGTERM comes; then closes the port, lets
+ * Starts Postfix, opens the port, passes logs on, renews the settings until master(8) ends or SIGTERM comes; then closes the port, lets
  * running sessions finish and stops master(8).  Returns the container's exit
  * status.
  */

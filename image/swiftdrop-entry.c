@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "agree.h"
+#include "certificate.h"
 #include "file.h"
 #include "files.h"
 #include "health.h"
@@ -44,58 +45,45 @@ static const struct {
 	postconf_fn *make;
 	const char *base; /* NULL for none */
 	const char *path;
+	mode_t mode;
+	gid_t group;
 } texts[] = {
-	{ postconf_main, SHARE_DIR "/main.cf", CONFIG_DIR "/main.cf" },
-	{ postconf_master, SHARE_DIR "/master.cf", CONFIG_DIR "/master.cf" },
-	{ postconf_domains, NULL, CONFIG_DIR "/domains" },
-	{ postconf_recipients, NULL, CONFIG_DIR "/recipients" },
-	{ postconf_forwards, NULL, CONFIG_DIR "/forwards" },
-	{ postconf_ini, NULL, INI_PATH },
-	{ health_describe, NULL, HEALTH_PATH },
+	{ postconf_main, SHARE_DIR "/main.cf", CONFIG_DIR "/main.cf", 0644, 0 },
+	{ postconf_master, SHARE_DIR "/master.cf", CONFIG_DIR "/master.cf",
+	    0644, 0 },
+	{ postconf_domains, NULL, CONFIG_DIR "/domains", 0644, 0 },
+	{ postconf_recipients, NULL, CONFIG_DIR "/recipients", 0644, 0 },
+	{ postconf_forwards, NULL, CONFIG_DIR "/forwards", 0644, 0 },
+	{ postconf_ini, NULL, INI_PATH, 0640, FILTER_ID },
+	{ health_describe, NULL, HEALTH_PATH, 0644, 0 },
 };
 
 static void
 prepare_run_dir(struct buf *faults)
 {
-	static const char *const folders[] = { CONFIG_DIR, RUN_DIR "/tls" };
+	static const char *const folders[] = { RUN_DIR, CONFIG_DIR,
+		RUN_DIR "/tls" };
 	size_t i;
 
-	if ((mkdir(RUN_DIR, 0755) == -1 && errno != EEXIST) ||
-	    chmod(RUN_DIR, 0755) == -1) {
-		environment_fault(faults, RUN_DIR, "%s; mount a tmpfs there",
-		    strerror(errno));
-		return;
+	for (i = 0; i < COUNT(folders); i++) {
+		if ((mkdir(folders[i], 0755) == -1 && errno != EEXIST) ||
+		    chmod(folders[i], 0755) == -1) {
+			environment_fault(faults, folders[i],
+			    "%s; mount a tmpfs at " RUN_DIR, strerror(errno));
+			return;
+		}
 	}
+	(void)unlink(CHAIN_PATH);
 	if (!files_is_memory(RUN_DIR))
 		logs_say("warning: " RUN_DIR ": is no tmpfs, secrets lie on a "
 			 "disk");
-	for (i = 0; i < COUNT(folders); i++)
-		if (mkdir(folders[i], 0755) == -1 && errno != EEXIST)
-			environment_fault(faults, folders[i], "%s",
-			    strerror(errno));
-}
-
-static void
-prepare_certificate(struct supervisor *v, struct buf *faults)
-{
-	const struct settings *s = v->settings;
-	BUF(reason, 4096);
-
-	v->certificate.cert_file = s->tls_cert_file;
-	v->certificate.key_file = s->tls_key_file;
-	/* Half a pair is a fault that was told already. */
-	if ((s->tls_cert_file == NULL) != (s->tls_key_file == NULL))
-		return;
-	if (certificate_install(&v->certificate, s->myhostname, &reason) == -1)
-		environment_fault(faults, "TLS_CERT_FILE", "%s",
-		    buf_text(&reason));
 }
 
 /* Writes those that are not there as they should be; whether any. */
 static bool
 write_texts(const struct settings *s, struct buf *faults)
 {
-	bool changed = false, secret;
+	bool changed = false;
 	size_t i;
 
 	for (i = 0; i < COUNT(texts); i++) {
@@ -103,7 +91,6 @@ write_texts(const struct settings *s, struct buf *faults)
 		BUF(old, TEXT_MAX);
 		BUF(text, TEXT_MAX);
 
-		secret = texts[i].make == postconf_ini;
 		if (texts[i].base != NULL &&
 		    file_read(texts[i].base, &base, NULL) == -1) {
 			environment_fault(faults, texts[i].base, "%s",
@@ -116,8 +103,8 @@ write_texts(const struct settings *s, struct buf *faults)
 		    strcmp(buf_text(&old), buf_text(&text)) == 0)
 			continue;
 		changed = true;
-		if (files_write(texts[i].path, secret ? 0640 : 0644,
-			secret ? FILTER_ID : 0, &text) == -1)
+		if (files_write(texts[i].path, texts[i].mode, texts[i].group,
+			&text) == -1)
 			environment_fault(faults, texts[i].path, "%s",
 			    strerror(errno));
 	}
@@ -130,6 +117,7 @@ load(struct settings *s, struct buf *warnings, struct buf *faults)
 {
 	BUF(parameters, TEXT_MAX);
 
+	buf_addc(&parameters, '\n');
 	if (file_read(SHARE_DIR "/postfix-parameters", &parameters, NULL) == -1)
 		environment_fault(faults, "image", "is damaged");
 	settings_load(s, environ, buf_text(&parameters), faults);
@@ -176,7 +164,7 @@ say_faults(const struct buf *faults)
  * once, and all stays as it was.
  */
 static bool
-refresh(struct supervisor *v)
+refresh(void)
 {
 	static struct buf told = { .max = FAULTS_MAX };
 	BUF(warnings, FAULTS_MAX);
@@ -184,14 +172,14 @@ refresh(struct supervisor *v)
 	struct settings s;
 	bool changed;
 
-	(void)v;
 	load(&s, &warnings, &faults);
 	changed = install(&s, &faults);
+	if (!is_good(&faults))
+		buf_adds(&faults, "the settings stay as they were\n");
+	changed = certificate_install(&s, &faults) || changed;
 	if (!is_good(&faults) &&
-	    strcmp(buf_text(&told), buf_text(&faults)) != 0) {
+	    strcmp(buf_text(&told), buf_text(&faults)) != 0)
 		say_faults(&faults);
-		logs_say("error: the settings stay as they were");
-	}
 	buf_reset(&told);
 	buf_adds(&told, buf_text(&faults));
 	settings_free(&s);
@@ -210,7 +198,7 @@ configure(struct supervisor *v, struct settings *s, struct buf *faults)
 	if (!files_may_switch(faults))
 		return;
 	prepare_run_dir(faults);
-	prepare_certificate(v, faults);
+	(void)certificate_install(s, faults);
 	listener_bind(&v->listener, faults);
 	(void)install(s, faults);
 	/* Nothing is made as long as something is wrong. */
@@ -248,11 +236,11 @@ work(struct supervisor *v)
 		logs_say("error: signals: %s", strerror(errno));
 		return EX_OSERR;
 	}
-	if (supervise_check(v) == -1 && v->settings->check_is_fatal) {
-		if (!v->stop)
-			logs_say("error: an account fails; STARTUP_CHECK=warn "
-				 "starts all the same");
-		return v->stop ? EX_OK : EX_UNAVAILABLE;
+	if (supervise_check(v) == -1 && !v->stop &&
+	    v->settings->check_is_fatal) {
+		logs_say("error: an account fails; STARTUP_CHECK=warn starts "
+			 "all the same");
+		return EX_UNAVAILABLE;
 	}
 	return v->stop ? EX_OK : supervise_run(v);
 }
