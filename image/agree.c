@@ -47,7 +47,7 @@ load_accounts(struct settings *s, struct buf *faults)
 	BUF(text, VARIABLES_MAX);
 	char **variables, *p;
 	size_t i;
-	int result;
+	int result = -1;
 
 	for (i = 0; i < t->n; i++) {
 		buf_addf(&text, "%s=%s", t->entries[i]->name,
@@ -57,12 +57,11 @@ load_accounts(struct settings *s, struct buf *faults)
 	variables = calloc(t->n + 1, sizeof(*variables));
 	if (variables == NULL || text.error != 0 || t->error != 0) {
 		buf_fail(faults, ENOMEM);
-		free(variables);
-		return -1;
+	} else {
+		for (i = 0, p = text.data; i < t->n; i++, p += strlen(p) + 1)
+			variables[i] = p;
+		result = config_load(&s->config, NULL, variables, faults);
 	}
-	for (i = 0, p = text.data; i < t->n; i++, p += strlen(p) + 1)
-		variables[i] = p;
-	result = config_load(&s->config, NULL, variables, faults);
 	free(variables);
 	return result;
 }
@@ -201,19 +200,14 @@ check_claims(const struct settings *s, struct buf *faults)
 static void
 add_targets(struct table *targets, const char *list)
 {
-	size_t len;
+	BUF(copy, VARIABLES_MAX);
+	char *rest, *target;
 
-	for (; list != NULL && *list != '\0'; list += len) {
-		BUF(target, 2 * ADDRESS_MAX);
-
-		len = strcspn(list, ",");
-		buf_add(&target, list, len);
-		if (target.error == 0)
-			(void)table_add(targets, buf_text(&target), "");
-		else
-			targets->error = target.error;
-		len += strspn(list + len, ", ");
-	}
+	if (list != NULL && *list != '\0')
+		buf_adds(&copy, list);
+	targets->error |= copy.error;
+	for (rest = copy.data; (target = strsep(&rest, ",")) != NULL;)
+		(void)table_add(targets, target + strspn(target, " "), "");
 }
 
 /* Whether mail to one address comes to another by the forwards. */
@@ -263,8 +257,7 @@ check_forwards(struct settings *s, struct buf *faults)
 			environment_fault(faults, "FORWARDS",
 			    "\"%s\" is claimed by account %s", from, account);
 		add_targets(&targets, s->forwards.entries[i]->value);
-		if (targets.error != 0)
-			s->domains.error = targets.error;
+		s->domains.error |= targets.error;
 		for (j = 0; j < targets.n; j++)
 			check_target(s, from, targets.entries[j]->name, faults);
 	}
@@ -395,8 +388,9 @@ agree_read_back(const struct settings *s, const char *path, struct buf *faults)
 		take_values(&text, &checked);
 		take_values(&again, &read);
 		compare_values(&checked, &read, faults);
-		buf_fail(faults,
-		    text.error | again.error | checked.error | read.error);
+		buf_fail(faults, text.error);
+		buf_fail(faults, again.error);
+		buf_fail(faults, checked.error | read.error);
 	}
 	config_free(&config);
 }

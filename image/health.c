@@ -33,8 +33,8 @@ struct probe {
 };
 
 /*
- * Four lines: "haproxy" or nothing, the host's name, how many servers Postfix
- * may have, and a recipient or nothing.
+ * "haproxy" or nothing, how many servers Postfix may have, and the commands,
+ * the last one nothing where there is no recipient.
  */
 void
 health_describe(const struct settings *s, const char *base, struct buf *out)
@@ -45,9 +45,13 @@ health_describe(const struct settings *s, const char *base, struct buf *out)
 	(void)base;
 	t = s->recipients.n > 0 ? &s->recipients : &s->forwards;
 	recipient = t->n > 0 ? t->entries[0]->name : "";
-	buf_addf(out, "%s\n%s\n%lld\n%s%s\n", s->proxy ? "haproxy" : "",
-	    s->myhostname, (long long)s->max_servers,
-	    *recipient == '@' ? "postmaster" : "", recipient);
+	buf_addf(out, "%s\n%lld\nEHLO %s\nMAIL FROM:<>%s\n",
+	    s->proxy ? "haproxy" : "", (long long)s->max_servers, s->myhostname,
+	    text_is_ascii(recipient, strlen(recipient)) ? "" : " SMTPUTF8");
+	if (*recipient != '\0')
+		buf_addf(out, "RCPT TO:<%s%s>",
+		    *recipient == '@' ? "postmaster" : "", recipient);
+	buf_addc(out, '\n');
 }
 
 /*
@@ -59,10 +63,10 @@ static bool
 is_good(const char *command, int code, const char *text)
 {
 	return code / 100 == 2 ||
-	       (code == 530 && strcmp(command, "MAIL") == 0) ||
+	       (code == 530 && strncmp(command, "MAIL", 4) == 0) ||
 	       ((strncmp(text, "4.2.", 4) == 0 ||
 		    strncmp(text, "4.7.", 4) == 0) &&
-		   strcmp(command, "RCPT") == 0);
+		   strncmp(command, "RCPT", 4) == 0);
 }
 
 /* Reads a reply. */
@@ -71,25 +75,27 @@ expect(struct probe *p, const char *command)
 {
 	BUF(text, REPLY_TEXT_MAX);
 	const char *wrong;
+	int len;
 
 	wrong = reply_read(&p->stream, &p->code, &text, p->deadline_ms);
 	if (wrong == NULL && is_good(command, p->code, buf_text(&text)))
 		return 0;
+	len = (int)strcspn(command, " ");
 	if (wrong != NULL)
-		buf_addf(p->reason, "%s: %s", command, wrong);
+		buf_addf(p->reason, "%.*s: %s", len, command, wrong);
 	else
-		buf_addf(p->reason, "answer to %s: %d %s", command, p->code,
-		    buf_text(&text));
+		buf_addf(p->reason, "answer to %.*s: %d %s", len, command,
+		    p->code, buf_text(&text));
 	return -1;
 }
 
 /* What cannot be sent has no answer. */
 static int
-say(struct probe *p, const char *command, const char *argument)
+say(struct probe *p, const char *command)
 {
 	BUF(line, REPLY_LINE_MAX);
 
-	buf_addf(&line, "%s%s\r\n", command, argument);
+	buf_addf(&line, "%s\r\n", command);
 	(void)stream_write(&p->stream, buf_text(&line), line.len,
 	    p->deadline_ms);
 	return expect(p, command);
@@ -97,37 +103,28 @@ say(struct probe *p, const char *command, const char *argument)
 
 /* With fields as health_describe() wrote them. */
 static int
-dialogue(struct probe *p, char *const *fields)
+dialogue(struct probe *p, const char *const *fields)
 {
 	/* PROXY protocol version 2, command LOCAL: "a health check". */
 	static const char header[] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
-	const char *recipient = fields[3];
-	BUF(ehlo, REPLY_LINE_MAX);
-	BUF(to, REPLY_LINE_MAX);
+	const char *last;
 
-	buf_addf(&ehlo, " %s", fields[1]);
-	buf_addf(&to, " TO:<%s>", recipient);
 	if (*fields[0] != '\0')
 		(void)stream_write(&p->stream, header, sizeof(header) - 1,
 		    p->deadline_ms);
 	/* Idle or not, that many clients have all servers there are. */
 	if (expect(p, "connection") == -1)
 		return clock_left_ms(p->deadline_ms) == 0 &&
-			       sessions_count() >= strtoul(fields[2], NULL, 10)
+			       sessions_count() >= strtoul(fields[1], NULL, 10)
 			   ? 0
 			   : -1;
 	p->deadline_ms += LIMIT_MS - GREETING_MS;
-	if (say(p, "EHLO", buf_text(&ehlo)) == -1 ||
-	    say(p, "MAIL",
-		text_is_ascii(recipient, strlen(recipient))
-		    ? " FROM:<>"
-		    : " FROM:<> SMTPUTF8") == -1)
+	if (say(p, fields[2]) == -1 || say(p, fields[3]) == -1)
 		return -1;
-	if (p->code == 530
-		? say(p, "STARTTLS", "") == -1
-		: *recipient != '\0' && say(p, "RCPT", buf_text(&to)) == -1)
+	last = p->code == 530 ? "STARTTLS" : fields[4];
+	if (*last != '\0' && say(p, last) == -1)
 		return -1;
-	(void)say(p, "QUIT", "");
+	(void)say(p, "QUIT");
 	return 0;
 }
 
@@ -137,7 +134,8 @@ health_probe(struct buf *reason)
 	struct probe p = { .reason = reason,
 		.deadline_ms = clock_ms() + GREETING_MS };
 	BUF(text, 4096);
-	char *fields[4], *rest;
+	const char *fields[5];
+	char *rest;
 	size_t i;
 	int fd, result;
 
@@ -150,7 +148,7 @@ health_probe(struct buf *reason)
 	for (i = 0; i < COUNT(fields); i++) {
 		fields[i] = strsep(&rest, "\n");
 		if (fields[i] == NULL)
-			fields[i] = (char[]){ "" };
+			fields[i] = "";
 	}
 	fd = stream_connect("localhost:25", p.deadline_ms);
 	if (fd == -1) {

@@ -10,21 +10,21 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "environment.h"
 #include "files.h"
 #include "listener.h"
 #include "logs.h"
 #include "paths.h"
+#include "stream.h"
 
 #include "banned.h"
 
@@ -42,20 +42,19 @@ bind_port(int family)
 		.sin6_addr = IN6ADDR_ANY_INIT };
 	struct sockaddr_in v4 = { .sin_family = AF_INET,
 		.sin_port = htons(LISTENER_PORT) };
-	const void *address;
-	socklen_t len;
-	int fd, on, saved;
+	const bool is_v6 = family == AF_INET6;
+	const int on = 1;
+	int fd, saved;
 
-	address = family == AF_INET ? (const void *)&v4 : (const void *)&v6;
-	len = family == AF_INET ? sizeof(v4) : sizeof(v6);
 	fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd == -1)
 		return -1;
-	on = 1;
+	/* Not one for both: for inet_protocols=ipv4 its clients are no IPv4. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-	    (family == AF_INET || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on,
-				      sizeof(on)) == 0) &&
-	    bind(fd, address, len) == 0)
+	    (!is_v6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on,
+			   sizeof(on)) == 0) &&
+	    bind(fd, is_v6 ? (const void *)&v6 : &v4,
+		is_v6 ? sizeof(v6) : sizeof(v4)) == 0)
 		return fd;
 	saved = errno;
 	(void)close(fd);
@@ -130,17 +129,12 @@ send_client(int server, int client)
 static int
 hand_over(int client)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX,
-		.sun_path = PASS_SOCKET };
 	int server, result, saved;
 
-	server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	server = stream_connect("unix:" PASS_SOCKET, clock_ms() + PAUSE_MS);
 	if (server == -1)
 		return -1;
-	result =
-	    connect(server, (const struct sockaddr *)&address, sizeof(address));
-	if (result == 0)
-		result = send_client(server, client);
+	result = send_client(server, client);
 	saved = errno;
 	(void)close(server);
 	errno = saved;
@@ -154,8 +148,8 @@ hand_over(int client)
 static void
 take(int socket, int control)
 {
-	int client, left_ms;
-	bool over;
+	int64_t deadline_ms = INT64_MAX;
+	int client;
 
 	client = accept(socket, NULL, NULL);
 	if (client == -1) {
@@ -165,18 +159,15 @@ take(int socket, int control)
 			(void)is_over(control, PAUSE_MS);
 		return;
 	}
-	over = false;
-	left_ms = PATIENCE_MS;
-	while (hand_over(client) == -1 && left_ms > 0) {
-		if (errno != EAGAIN && errno != ECONNREFUSED) {
+	while (hand_over(client) == -1 && clock_left_ms(deadline_ms) > 0) {
+		if (errno != ETIMEDOUT && errno != ECONNREFUSED) {
 			logs_say("%s: %s", PASS_SOCKET, strerror(errno));
 			break;
 		}
-		if (over)
+		if (deadline_ms != INT64_MAX)
 			(void)poll(NULL, 0, PAUSE_MS);
-		else
-			over = is_over(control, PAUSE_MS);
-		left_ms -= over ? PAUSE_MS : 0;
+		else if (is_over(control, PAUSE_MS))
+			deadline_ms = clock_ms() + PATIENCE_MS;
 	}
 	(void)close(client);
 }
@@ -190,11 +181,9 @@ serve(const struct listener *l, int control)
 	for (i = 0; i < LISTENER_SOCKETS; i++)
 		fds[i] = (struct pollfd){ l->sockets[i], POLLIN, 0 };
 	fds[LISTENER_SOCKETS] = (struct pollfd){ control, POLLIN, 0 };
-	for (;;) {
+	while (fds[LISTENER_SOCKETS].revents == 0) {
 		if (poll(fds, LISTENER_SOCKETS + 1, -1) == -1)
 			continue;
-		if (fds[LISTENER_SOCKETS].revents != 0)
-			return;
 		for (i = 0; i < LISTENER_SOCKETS; i++)
 			if ((fds[i].revents & POLLIN) != 0)
 				take(fds[i].fd, control);
@@ -207,24 +196,34 @@ run(const struct listener *l, int control)
 	size_t i;
 
 	if (!wait_for_postfix(control))
-		_exit(0);
+		return;
 	for (i = 0; i < LISTENER_SOCKETS; i++) {
 		if (l->sockets[i] != -1 &&
 		    listen(l->sockets[i], BACKLOG) == -1) {
 			logs_say("port 25: %s", strerror(errno));
-			_exit(1);
+			return;
 		}
 	}
 	logs_say("port 25 is open");
 	serve(l, control);
-	_exit(0);
+}
+
+static void
+close_sockets(struct listener *l)
+{
+	size_t i;
+
+	for (i = 0; i < LISTENER_SOCKETS; i++) {
+		if (l->sockets[i] != -1)
+			(void)close(l->sockets[i]);
+		l->sockets[i] = -1;
+	}
 }
 
 int
 listener_start(struct listener *l)
 {
 	int ends[2];
-	size_t i;
 
 	if (pipe(ends) == -1)
 		return -1;
@@ -234,26 +233,18 @@ listener_start(struct listener *l)
 		(void)prctl(PR_SET_NAME, "listener");
 		if (files_become(POSTFIX_ID) == 0)
 			run(l, ends[0]);
-		_exit(1);
+		_exit(0);
 	}
 	(void)close(ends[0]);
 	l->control = ends[1];
-	for (i = 0; i < LISTENER_SOCKETS; i++) {
-		if (l->sockets[i] != -1)
-			(void)close(l->sockets[i]);
-		l->sockets[i] = -1;
-	}
+	close_sockets(l);
 	return l->pid == -1 ? -1 : 0;
 }
 
 void
 listener_close(struct listener *l)
 {
-	size_t i;
-
-	for (i = 0; i < LISTENER_SOCKETS; i++)
-		if (l->sockets[i] != -1)
-			(void)close(l->sockets[i]);
+	close_sockets(l);
 	if (l->control != -1)
 		(void)close(l->control);
 	*l = (struct listener){ .sockets = { -1, -1 }, .control = -1 };

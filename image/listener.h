@@ -19,9 +19,8 @@ enum {
 };
 
 struct listener {
-	int sockets
-	    [LISTENER_SOCKETS]; /* owned; bound; -1 where there is none */
-	int control;            /* owned; closing it ends the process */
+	int sockets[LISTENER_SOCKETS]; /* owned; bound; -1 for none */
+	int control;                   /* owned; closing it ends the process */
 	pid_t pid;
 };
 

@@ -282,9 +282,10 @@ load_recipients(struct settings *s, struct buf *faults)
 	}
 }
 
+/* Adds a target to *list, which ", " separates, unless it is in targets. */
 static void
-add_target(struct table *targets, const char *from, const json_t *to,
-    struct buf *faults)
+add_target(const char *from, const json_t *to, struct table *targets,
+    struct buf *list, struct buf *faults)
 {
 	BUF(key, 2 * ADDRESS_MAX);
 	const char *reason;
@@ -300,8 +301,9 @@ add_target(struct table *targets, const char *from, const json_t *to,
 		environment_fault(faults, "FORWARDS",
 		    "\"%s\" is forwarded to \"%s\", which %s", from,
 		    json_string_value(to), reason);
-	else
-		(void)table_add(targets, buf_text(&key), "");
+	else if (table_add(targets, buf_text(&key), ""))
+		buf_addf(list, "%s%s", list->len == 0 ? "" : ", ",
+		    buf_text(&key));
 }
 
 static void
@@ -309,28 +311,26 @@ add_forward(struct settings *s, const char *from, const json_t *to,
     struct buf *faults)
 {
 	BUF(key, 2 * ADDRESS_MAX);
-	BUF(value, TARGETS_MAX);
+	BUF(list, TARGETS_MAX);
 	TABLE(targets);
 	const char *reason;
 	size_t i;
 
 	if (!json_is_array(to))
-		add_target(&targets, from, to, faults);
+		add_target(from, to, &targets, &list, faults);
 	else if (json_array_size(to) == 0)
 		environment_fault(faults, "FORWARDS",
 		    "\"%s\" is forwarded to nobody", from);
 	for (i = 0; i < json_array_size(to); i++)
-		add_target(&targets, from, json_array_get(to, i), faults);
-	for (i = 0; i < targets.n; i++)
-		buf_addf(&value, "%s%s", i == 0 ? "" : ", ",
-		    targets.entries[i]->name);
+		add_target(from, json_array_get(to, i), &targets, &list,
+		    faults);
 	reason = add_key(from, false, &key);
 	if (reason == NULL &&
-	    !table_add(&s->forwards, buf_text(&key), buf_text(&value)))
+	    !table_add(&s->forwards, buf_text(&key), buf_text(&list)))
 		reason = "is there twice";
-	if (value.error != 0 || targets.error != 0)
-		reason = strerror(ENOMEM);
 	refuse("FORWARDS", from, reason, faults);
+	buf_fail(faults, list.error);
+	buf_fail(faults, targets.error);
 }
 
 /* FORWARDS: a JSON object, address to address or list of addresses. */
@@ -481,29 +481,16 @@ is_reserved(const char *name, struct buf *faults)
 	return false;
 }
 
-/* Whether name is a whole line of parameters. */
-static bool
-is_parameter(const char *parameters, const char *name)
-{
-	const char *line;
-	size_t len;
-
-	for (line = parameters; *line != '\0'; line += len + (line[len] != 0)) {
-		len = strcspn(line, "\n");
-		if (strlen(name) == len && memcmp(line, name, len) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* POSTFIX_parameter */
 static void
 check_parameter(const struct pair *variable, const char *parameters,
     struct buf *faults)
 {
 	const char *value = variable->value;
+	BUF(line, 4096);
 
-	if (!is_parameter(parameters, variable->name + 8))
+	buf_addf(&line, "\n%s\n", variable->name + 8);
+	if (line.error != 0 || strstr(parameters, buf_text(&line)) == NULL)
 		environment_fault(faults, variable->name,
 		    "is not a parameter of this Postfix; nearly all are in "
 		    "lower case");

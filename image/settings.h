@@ -40,8 +40,9 @@ struct settings {
 
 /*
  * Takes over and checks the variables of environment (as environ(7)).  Each
- * fault is a line in *faults.  parameters are the names that Postfix knows, a
- * line each (borrowed).  settings_free() is needed in every case.
+ * fault is a line in *faults.  parameters are the names that Postfix knows, LF
+ * before and behind each of them (borrowed).  settings_free() is needed in
+ * every case.
  */
 void settings_load(struct settings *s, char *const *environment,
     const char *parameters, struct buf *faults);

@@ -55,51 +55,53 @@ table_get(const struct table *t, const char *name)
 	return e == NULL ? NULL : e->value;
 }
 
-bool
-table_add(struct table *t, const char *name, const char *value)
+/* An entry without a value; NULL without memory. */
+static struct pair *
+append(struct table *t, const char *name)
 {
 	size_t size = strlen(name) + 1;
 	struct pair **entries, *e;
 
-	if (find(t, name) != NULL)
-		return false;
 	entries = reallocarray(t->entries, t->n + 1, sizeof(struct pair *));
-	if (entries != NULL)
-		t->entries = entries;
-	e = malloc(sizeof(*e) + size);
-	if (e != NULL) {
-		e->name = memcpy(e->text, name, size);
-		e->value = strdup(value);
+	if (entries == NULL)
+		return NULL;
+	t->entries = entries;
+	e = calloc(1, sizeof(*e) + size);
+	if (e == NULL)
+		return NULL;
+	e->name = memcpy(e->text, name, size);
+	if (tsearch(e, &t->index, compare) == NULL) {
+		free(e);
+		return NULL;
 	}
-	if (entries != NULL && e != NULL && e->value != NULL &&
-	    tsearch(e, &t->index, compare) != NULL) {
-		entries[t->n++] = e;
-		return true;
-	}
-	t->error = ENOMEM;
-	if (e != NULL)
-		free_pair(e);
-	return true;
+	entries[t->n++] = e;
+	return e;
 }
 
 void
 table_set(struct table *t, const char *name, const char *value)
 {
-	struct pair *e;
-	char *copy;
+	struct pair *e = find(t, name);
+	char *copy = strdup(value);
 
-	e = find(t, name);
-	if (e == NULL) {
-		(void)table_add(t, name, value);
-		return;
-	}
-	copy = strdup(value);
-	if (copy == NULL) {
+	if (e == NULL && copy != NULL)
+		e = append(t, name);
+	if (e == NULL || copy == NULL) {
+		wipe(copy);
 		t->error = ENOMEM;
 		return;
 	}
 	wipe(e->value);
 	e->value = copy;
+}
+
+bool
+table_add(struct table *t, const char *name, const char *value)
+{
+	if (find(t, name) != NULL)
+		return false;
+	table_set(t, name, value);
+	return true;
 }
 
 void

@@ -46,7 +46,7 @@ static const char *const good[] = {
 };
 
 static const char parameters[] =
-    "queue_directory\nrecipient_delimiter\nrelayhost\nsmtp_tls_CAfile\n";
+    "\nqueue_directory\nrecipient_delimiter\nrelayhost\nsmtp_tls_CAfile\n";
 
 struct loaded {
 	struct settings settings;
@@ -831,7 +831,8 @@ texts_follow_the_settings(void **state)
 	buf_reset(&text);
 	health_describe(&l.settings, "", &text);
 	assert_string_equal(text.data,
-	    "haproxy\nmx.example.org\n100\na@example.org\n");
+	    "haproxy\n100\nEHLO mx.example.org\nMAIL FROM:<>\n"
+	    "RCPT TO:<a@example.org>\n");
 	unload(&l);
 }
 
