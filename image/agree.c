@@ -66,6 +66,28 @@ load_accounts(struct settings *s, struct buf *faults)
 	return result;
 }
 
+/* A token_file for each login, for supervise.c, where the user chose none. */
+static void
+set_token_files(struct settings *s, struct buf *faults)
+{
+	struct account *a = s->config.accounts;
+	size_t i, k;
+
+	for (i = 0; i < s->config.naccounts; i++) {
+		BUF(path, sizeof(TOKEN_DIR) + 20);
+
+		if (a[i].token_file != NULL ||
+		    a[i].auth_version == AUTH_TEMPURL)
+			continue;
+		for (k = 0; !config_same_login(&a[k], &a[i]); k++)
+			;
+		buf_addf(&path, TOKEN_DIR "/%zu", k);
+		a[i].token_file = strdup(buf_text(&path));
+		if (path.error != 0 || a[i].token_file == NULL)
+			buf_fail(faults, ENOMEM);
+	}
+}
+
 /* An address' domain; "@domain" has one, too. */
 static const char *
 domain_of(const char *address)
@@ -317,6 +339,8 @@ agree(struct settings *s, struct buf *faults, struct buf *warnings)
 	if (result == -1 || s->is_partial)
 		return;
 	buf_adds(warnings, buf_text(&s->config.warnings));
+	if (s->login_interval_s > 0)
+		set_token_files(s, faults);
 	check_recipients(s, faults);
 	check_claims(s, faults);
 	check_forwards(s, faults);

@@ -26,7 +26,7 @@ enum {
 static const char *const names[] = { "MYHOSTNAME", "MYDOMAIN", "RECIPIENTS",
 	"FORWARDS", "POSTMASTER", "UPSTREAM_PROXY_PROTOCOL", "DEBUG",
 	"MESSAGE_SIZE_LIMIT", "MAX_PROCESSES", "TLS_CERT_FILE", "TLS_KEY_FILE",
-	"STARTUP_CHECK", "DRAIN_TIMEOUT" };
+	"STARTUP_CHECK", "DRAIN_TIMEOUT", "LOGIN_INTERVAL" };
 
 void
 environment_fault(struct buf *faults, const char *name, const char *format, ...)

@@ -171,6 +171,23 @@ make_folder(const char *name, mode_t mode, uid_t user, gid_t group)
 	return result;
 }
 
+int
+files_make_shared(const char *path, mode_t mode)
+{
+	int result, saved;
+
+	if (setegid(FILTER_ID) == -1)
+		return -1;
+	result = mkdir(path, mode) == -1 && errno != EEXIST ? -1 : 0;
+	if (result == 0)
+		result = chmod(path, mode);
+	saved = errno;
+	if (setegid(0) == -1)
+		return -1;
+	errno = saved;
+	return result;
+}
+
 bool
 files_is_memory(const char *path)
 {

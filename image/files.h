@@ -31,6 +31,12 @@ int files_become(unsigned int id);
 int files_write(const char *path, mode_t mode, gid_t group,
     const struct buf *text);
 
+/*
+ * Makes a folder of root's and the filter's group with that mode, unless it is
+ * there.  Returns 0, or -1 with errno.
+ */
+int files_make_shared(const char *path, mode_t mode);
+
 /* Whether path lies in memory: a tmpfs(5) or a ramfs. */
 bool files_is_memory(const char *path);
 

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "logs.h"
 #include "paths.h"
 #include "text.h"
@@ -53,14 +54,10 @@ logs_open(struct logs *l, struct buf *reason)
 {
 	l->sockets[0] = open_socket("/dev/log", reason);
 	/* The folder lets nobody in but the filter's group. */
-	if (setegid(FILTER_ID) == -1 ||
-	    (mkdir(RUN_DIR "/log", 0710) == -1 && errno != EEXIST) ||
-	    chmod(RUN_DIR "/log", 0710) == -1)
-		buf_addf(reason, RUN_DIR "/log: %s; ", strerror(errno));
+	if (files_make_shared(LOG_DIR, 0710) == -1)
+		buf_addf(reason, LOG_DIR ": %s; ", strerror(errno));
 	else
 		l->sockets[1] = open_socket(LOG_PATH, reason);
-	if (setegid(0) == -1)
-		buf_addf(reason, "%s; ", strerror(errno));
 }
 
 /* A line that cannot be written is lost: there is nowhere else to say so. */

@@ -21,6 +21,7 @@ enum {
 	SIZE_MIN = 1024,          /* octets; below, no mail fits */
 	PROCESSES_MAX = 10000,    /* more than a machine of this kind carries */
 	DRAIN_MAX = 3600,         /* seconds; longer than any session lasts */
+	LOGIN_MAX = 3600,         /* seconds; the default life of a token */
 	TARGETS_MAX = 1024 * 1024 /* octets; no variable is larger */
 };
 
@@ -191,6 +192,8 @@ load_values(struct settings *s, struct buf *faults)
 	/* A little above swiftdrop's own deadline of 90 s. */
 	s->drain_timeout_s =
 	    load_number(s, "DRAIN_TIMEOUT", 100, 0, DRAIN_MAX, faults);
+	s->login_interval_s =
+	    load_number(s, "LOGIN_INTERVAL", 600, 0, LOGIN_MAX, faults);
 	s->tls_cert_file = environment_get(&s->environment, "TLS_CERT_FILE");
 	s->tls_key_file = environment_get(&s->environment, "TLS_KEY_FILE");
 	if ((s->tls_cert_file == NULL) != (s->tls_key_file == NULL))

@@ -29,6 +29,7 @@ struct settings {
 	int64_t max_processes;      /* swiftdrops at once */
 	int64_t max_servers; /* smtpd(8) at once, and of each other kind */
 	int64_t drain_timeout_s;
+	int64_t login_interval_s;  /* 0: each mail logs in by itself */
 	const char *tls_cert_file; /* borrowed; NULL for a self-signed one */
 	const char *tls_key_file;  /* borrowed */
 	const char *recipient_delimiter; /* borrowed; "" for none */

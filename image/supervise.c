@@ -3,6 +3,7 @@
  * The life of the container.  One loop passes logs on, reaps children and
  * hears signals; what is waited for differs.
  */
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "file.h"
 #include "files.h"
 #include "paths.h"
 #include "sessions.h"
@@ -26,9 +28,10 @@
 #include "banned.h"
 
 enum {
-	RENEW_MS = 10000, /* between looks at what may be renewed */
-	DRAIN_MS = 200,   /* between looks at running sessions */
-	MASTER_MS = 10000 /* for master(8) to end after SIGTERM */
+	RENEW_MS = 10000,     /* between looks at what may be renewed */
+	DRAIN_MS = 200,       /* between looks at running sessions */
+	MASTER_MS = 10000,    /* for master(8) to end after SIGTERM */
+	LOGIN_MAX = 64 * 1024 /* octets that swiftdrop login may say */
 };
 
 /* What children inherit: nothing of what may hold a secret. */
@@ -42,8 +45,9 @@ supervise_exec_filter(char *const *arguments)
 		(void)execve(FILTER_PATH, arguments, clean_environment);
 }
 
+/* output, unless -1, takes what the child says. */
 static pid_t
-start(struct supervisor *v, char *const *arguments, bool as_filter)
+start(struct supervisor *v, char *const *arguments, bool as_filter, int output)
 {
 	pid_t pid;
 
@@ -53,12 +57,71 @@ start(struct supervisor *v, char *const *arguments, bool as_filter)
 	if (pid != 0)
 		return pid;
 	(void)sigprocmask(SIG_SETMASK, &v->inherited, NULL);
+	if (output != -1 && (dup2(output, STDOUT_FILENO) == -1 ||
+				dup2(output, STDERR_FILENO) == -1))
+		_exit(EX_OSERR);
 	if (!as_filter)
 		(void)execve(arguments[0], arguments, clean_environment);
 	else
 		supervise_exec_filter(arguments);
 	logs_say("%s: %s", arguments[0], strerror(errno));
 	_exit(EX_OSERR);
+}
+
+/*
+ * Starts "swiftdrop login", unless it still runs: sessions take the tokens
+ * from files.
+ */
+static void
+log_in(struct supervisor *v)
+{
+	char *arguments[] = { (char[]){ FILTER_PATH }, (char[]){ "login" },
+		NULL };
+
+	if (v->settings->login_interval_s == 0 || v->login != 0)
+		return;
+	v->login_ms = clock_ms() + v->settings->login_interval_s * 1000;
+	v->login_output = memfd_create("login", MFD_CLOEXEC);
+	v->login = start(v, arguments, true, v->login_output);
+	if (v->login == -1) {
+		(void)close(v->login_output);
+		v->login = 0;
+	}
+}
+
+/*
+ * The login ended: says which accounts failed, unless the same ones failed in
+ * the same way before.  What a reason is worded like does not count.
+ */
+static void
+end_login(struct supervisor *v, int status)
+{
+	BUF(path, 64);
+	BUF(said, LOGIN_MAX);
+	BUF(lines, LOGIN_MAX);
+	BUF(failed, LOGIN_MAX);
+	char *line, *reason, *rest;
+
+	buf_addf(&path, "/proc/self/fd/%d", v->login_output);
+	if (file_read(buf_text(&path), &said, NULL) == -1 || said.len == 0)
+		buf_addf(&said, "wait status %d\n", status);
+	(void)close(v->login_output);
+	for (rest = said.data; (line = strsep(&rest, "\n")) != NULL;) {
+		if (status == 0 || *line == '\0' ||
+		    strstr(line, ": ok, ") != NULL)
+			continue;
+		buf_addf(&lines, "%s\n", line);
+		reason = strstr(line, ", reason=");
+		if (reason != NULL)
+			*reason = '\0';
+		buf_addf(&failed, "%s\n", line);
+	}
+	if (failed.len == 0 && v->login_told.len > 0)
+		logs_say("all accounts log in again");
+	if (strcmp(buf_text(&failed), buf_text(&v->login_told)) != 0)
+		logs_say_lines("warning: login", &lines);
+	buf_reset(&v->login_told);
+	buf_adds(&v->login_told, buf_text(&failed));
 }
 
 /* Ours and everybody's orphans: we are PID 1. */
@@ -74,6 +137,9 @@ reap(struct supervisor *v)
 			v->status = status;
 		} else if (pid == v->listener.pid) {
 			v->listener.pid = 0;
+		} else if (pid == v->login) {
+			v->login = 0;
+			end_login(v, status);
 		}
 	}
 	/* Without a port there is no use in going on. */
@@ -143,6 +209,7 @@ supervise_init(struct supervisor *v)
 	if (tz != NULL &&
 	    snprintf(zone, sizeof(zone), "TZ=%s", tz) < (int)sizeof(zone))
 		clean_environment[2] = zone;
+	v->login_told.max = LOGIN_MAX;
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
@@ -161,7 +228,11 @@ supervise_check(struct supervisor *v)
 	char *arguments[] = { (char[]){ FILTER_PATH }, (char[]){ "check" },
 		NULL };
 
-	v->child = start(v, arguments, true);
+	/* Before, so that the check needs no token of its own. */
+	log_in(v);
+	while (!v->stop && v->login != 0)
+		turn(v, -1);
+	v->child = start(v, arguments, true, -1);
 	if (v->child == -1)
 		return -1;
 	while (!v->stop && v->child != 0)
@@ -182,7 +253,10 @@ serve(struct supervisor *v)
 		if (v->refresh()) {
 			logs_say("the changed settings are in use");
 			(void)kill(v->child, SIGHUP);
+			v->login_ms = 0;
 		}
+		if (clock_left_ms(v->login_ms) == 0)
+			log_in(v);
 	}
 }
 
@@ -238,7 +312,7 @@ supervise_run(struct supervisor *v)
 		NULL };
 
 	/* What -s stands for: stdout stays, for maillog_file=/dev/stdout. */
-	v->child = start(v, arguments, false);
+	v->child = start(v, arguments, false, -1);
 	if (v->child == -1)
 		return EX_OSERR;
 	if (listener_start(&v->listener) == -1) {

@@ -23,8 +23,12 @@ struct supervisor {
 	int signals;        /* owned; signalfd(2) of SIGTERM, SIGINT, SIGCHLD */
 	pid_t child;        /* that supervise_wait() waits for */
 	int status;         /* of that child, as of wait(2) */
-	bool stop;          /* SIGTERM came */
-	bool failed;        /* we stop for a fault of our own */
+	pid_t login;        /* of "swiftdrop login" while it runs, or 0 */
+	int login_output;   /* owned while it runs; what it says */
+	int64_t login_ms;   /* when it is to run again */
+	struct buf login_told; /* which accounts failed last, and how */
+	bool stop;             /* SIGTERM came */
+	bool failed;           /* we stop for a fault of our own */
 };
 
 /*
@@ -34,13 +38,14 @@ struct supervisor {
 int supervise_init(struct supervisor *v);
 
 /*
- * Runs swiftdrop's check of every account as the filter's user, its output on
- * stdout.  Returns 0, or -1 when an account failed.
+ * Logs in for every account, then runs swiftdrop's check of them as the
+ * filter's user, its output on stdout.  Returns 0, or -1 when an account
+ * failed the check.
  */
 int supervise_check(struct supervisor *v);
 
 /*
- * Starts Postfix, opens the port, passes logs on, renews the settings until master(8) ends or SIGTERM comes; then closes the port, lets
+ * Starts Postfix, opens the port, passes logs on, renews settings and logins until master(8) ends or SIGTERM comes; then closes the port, lets
  * running sessions finish and stops master(8).  Returns the container's exit
  * status.
  */

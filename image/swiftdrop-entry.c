@@ -74,6 +74,8 @@ prepare_run_dir(struct buf *faults)
 		}
 	}
 	(void)unlink(CHAIN_PATH);
+	if (files_make_shared(TOKEN_DIR, 0770) == -1)
+		environment_fault(faults, TOKEN_DIR, "%s", strerror(errno));
 	if (!files_is_memory(RUN_DIR))
 		logs_say("warning: " RUN_DIR ": is no tmpfs, secrets lie on a "
 			 "disk");

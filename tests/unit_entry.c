@@ -21,6 +21,7 @@
 #include "image/agree.h"
 #include "image/health.h"
 #include "image/logs.h"
+#include "image/paths.h"
 #include "image/postconf.h"
 #include "image/sessions.h"
 #include "image/settings.h"
@@ -187,6 +188,8 @@ static const struct {
 	    "MAX_PROCESSES: \"0\" is not a number from 1 to 10000\n" },
 	{ { "DRAIN_TIMEOUT=3601" },
 	    "DRAIN_TIMEOUT: \"3601\" is not a number from 0 to 3600\n" },
+	{ { "LOGIN_INTERVAL=3601" },
+	    "LOGIN_INTERVAL: \"3601\" is not a number from 0 to 3600\n" },
 	{ { "TLS_CERT_FILE=/c" },
 	    "TLS_KEY_FILE: is missing: certificate and key come together\n" },
 	{ { "TLS_KEY_FILE=/k" },
@@ -836,6 +839,62 @@ texts_follow_the_settings(void **state)
 	unload(&l);
 }
 
+/* One for each login, unless the user chose one or wants none. */
+static void
+logins_have_token_files(void **state)
+{
+	static const struct {
+		const char *changes[3];
+		const char *want[4]; /* token files of A, B, C and D */
+	} rows[] = {
+		{ { NULL },
+		    { TOKEN_DIR "/0", TOKEN_DIR "/0", TOKEN_DIR "/2", NULL } },
+		{ { "SWIFTDROP_B_USER=v" },
+		    { TOKEN_DIR "/0", TOKEN_DIR "/1", TOKEN_DIR "/2", NULL } },
+		{ { "SWIFTDROP_A_TOKEN_FILE=/x/y" },
+		    { "/x/y", TOKEN_DIR "/0", TOKEN_DIR "/2", NULL } },
+		{ { "LOGIN_INTERVAL=0", "SWIFTDROP_A_TOKEN_FILE=/x/y" },
+		    { "/x/y", NULL, NULL, NULL } },
+	};
+	static const char *const others[] = {
+		"SWIFTDROP_DEFAULT_AUTH_VERSION=1",
+		"SWIFTDROP_DEFAULT_AUTHURL=http://127.0.0.1/auth/v1.0",
+		"SWIFTDROP_DEFAULT_KEY=secret",
+		"SWIFTDROP_A_RECIPIENTS=a@x.org",
+		"SWIFTDROP_B_RECIPIENTS=b@x.org", "SWIFTDROP_B_CONTAINER=b",
+		"SWIFTDROP_C_RECIPIENTS=c@x.org", "SWIFTDROP_C_CONTAINER=c",
+		"SWIFTDROP_C_USER=other", "SWIFTDROP_D_RECIPIENTS=d@x.org",
+		"SWIFTDROP_D_CONTAINER=d", "SWIFTDROP_D_AUTH_VERSION=tempurl",
+		"SWIFTDROP_D_STORAGE_URL=http://127.0.0.1/v1/AUTH_x",
+		"SWIFTDROP_D_TEMP_URL_KEY=k", "POSTMASTER=p@x.net", "FORWARDS",
+		"RECIPIENTS=[\"a@x.org\", \"b@x.org\", \"c@x.org\", \"d@x.org\"]"
+	};
+	const char *changes[COUNT(others) + 4];
+	const char *text;
+	struct loaded l;
+	size_t i, j, n;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		memcpy(changes, others, sizeof(others));
+		n = COUNT(others);
+		if (i != 1)
+			changes[n++] = "SWIFTDROP_B_USER=u";
+		for (j = 0; rows[i].changes[j] != NULL; j++)
+			changes[n++] = rows[i].changes[j];
+		changes[n] = NULL;
+		load(&l, changes);
+		assert_string_equal(buf_text(&l.faults), "");
+		assert_int_equal(l.settings.config.naccounts, 4);
+		for (j = 0; j < 4; j++) {
+			text = l.settings.config.accounts[j].token_file;
+			assert_string_equal(text == NULL ? "none" : text,
+			    rows[i].want[j] == NULL ? "none" : rows[i].want[j]);
+		}
+		unload(&l);
+	}
+}
+
 static void
 base_without_a_public_server_is_refused(void **state)
 {
@@ -914,6 +973,7 @@ main(void)
 		cmocka_unit_test(file_gives_a_value_less_one_newline),
 		cmocka_unit_test(wildcards_agree_when_they_overlap),
 		cmocka_unit_test(texts_follow_the_settings),
+		cmocka_unit_test(logins_have_token_files),
 		cmocka_unit_test(base_without_a_public_server_is_refused),
 		cmocka_unit_test(
 		    log_lines_get_a_host_and_lose_control_characters),

@@ -165,6 +165,11 @@ class Container:
         """Runs a command inside; returns its CompletedProcess."""
         return self.podman.run("exec", self.name, *command, check=False)
 
+    def pid(self):
+        """The number of its first process here."""
+        return self.podman.run("inspect", "-f", "{{.State.Pid}}",
+                               self.name).stdout.strip()
+
     def text(self):
         """What the container wrote until now."""
         return self.log.read_text(errors="replace")

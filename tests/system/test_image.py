@@ -6,6 +6,7 @@ Everything here runs on a network of its own, so port 25 is ours.
 
 import contextlib
 import email.message
+import http.server
 import os
 import pathlib
 import re
@@ -16,6 +17,8 @@ import stat
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -589,9 +592,7 @@ def test_secrets_as_files_and_where_they_end_up(run, settings, box, tmp_path):
                     spool=spool)
     assert send(["b@example.org"])[0] == 250
     assert len(box.names()) == 1
-    pid = container.podman.run("inspect", "-f", "{{.State.Pid}}",
-                               container.name).stdout.strip()
-    root = pathlib.Path(f"/proc/{pid}/root")
+    root = pathlib.Path("/proc", container.pid(), "root")
     ini = os.stat(root / "run/swiftdrop/swiftdrop.ini")
     assert (stat.S_IMODE(ini.st_mode), ini.st_uid, ini.st_gid) == \
         (0o640, 0, 901)
@@ -731,6 +732,157 @@ def test_forwards_in_the_spool_survive_a_restart(
     run(settings(**soon), spool=spool)
     mails = eventually(elsewhere.mails, 60)
     assert len(mails) == 1 and b"jane@elsewhere.example" in mails[0]
+
+
+# ---- logins -----------------------------------------------------------------
+
+class Logins(http.server.ThreadingHTTPServer):
+    """A Keystone's front door, which counts the logins that pass."""
+
+    def __init__(self, keystone):
+        self.count = 0
+        self.keystone = f"http://127.0.0.1:{keystone.port}"
+        self.url = None
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v3"
+        threading.Thread(target=self.serve_forever).start()
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.server.count += self.path == "/v3/auth/tokens"
+            try:
+                answer = urllib.request.urlopen(urllib.request.Request(
+                    self.server.keystone + self.path, body,
+                    {"Content-Type": "application/json"}), timeout=60)
+            except urllib.error.HTTPError as refusal:
+                answer = refusal
+            with answer:
+                content = answer.read()
+            self.send_response(answer.status)
+            for name in ("X-Subject-Token", "Content-Type"):
+                if answer.headers[name]:
+                    self.send_header(name, answer.headers[name])
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+
+@pytest.fixture(scope="module")
+def own_keystone_swift(own_network, lab_folder):
+    swift = lab.Swift(f"{lab_folder}/image-keystone-swift", keystone=True)
+    try:
+        swift.start()
+        yield swift
+    finally:
+        swift.stop()
+
+
+@pytest.fixture
+def logins(own_keystone_swift):
+    with Logins(own_keystone_swift.keystone) as server:
+        yield server
+
+
+@pytest.fixture
+def keystone_settings(own_keystone_swift, logins):
+    """A function that returns the environment of two accounts with one login.
+    """
+    def make(**others):
+        boxes = [own_keystone_swift.container() for _ in RECIPIENTS]
+        accounts = {
+            name: {"recipients": recipient, **box.options(),
+                   "authurl": logins.url}
+            for name, recipient, box in zip("AB", RECIPIENTS, boxes)}
+        return image.variables(accounts, RECIPIENTS, POSTMASTER=POSTMASTER,
+                               **others)
+    return make
+
+
+def test_one_login_serves_all_mails(run, keystone_settings, logins):
+    container = run(keystone_settings())
+    for i in range(20):
+        assert send([RECIPIENTS[i % 2]])[0] == 250
+    assert logins.count == 1
+    assert "account: " not in container.text()
+    root = pathlib.Path("/proc", container.pid(), "root/run/swiftdrop/token")
+    assert (stat.S_IMODE(root.stat().st_mode), root.stat().st_uid,
+            root.stat().st_gid) == (0o770, 0, 901)
+    [token] = root.iterdir()
+    assert (stat.S_IMODE(token.stat().st_mode), token.stat().st_uid) == \
+        (0o600, 901)
+
+
+def test_each_mail_logs_in_where_that_is_asked_for(run, keystone_settings,
+                                                   logins):
+    run(keystone_settings(LOGIN_INTERVAL="0"))
+    before = logins.count
+    for _ in range(3):
+        assert send([RECIPIENTS[0]])[0] == 250
+    assert logins.count == before + 3
+
+
+def test_tokens_are_kept_fresh(run, keystone_settings, logins, tmp_path,
+                               own_keystone_swift):
+    """A login that fails is told once, and what it is too late for."""
+    def write(text):
+        new = tmp_path / "new"
+        new.write_text(text)
+        new.chmod(0o400)
+        new.rename(tmp_path / "key")
+
+    password = own_keystone_swift.keystone.password
+    write(password)
+    environment = keystone_settings(LOGIN_INTERVAL="10",
+                                    SWIFTDROP_A_KEY_FILE="/files/key",
+                                    SWIFTDROP_B_KEY_FILE="/files/key")
+    for name in "AB":
+        del environment[f"SWIFTDROP_{name}_KEY"]
+    container = run(environment, f"--volume={tmp_path}:/files:ro")
+    eventually(lambda: logins.count == 3, 60)
+    write("wrong")
+    container.await_text("the changed settings are in use")
+    failed = "warning: login: A: failed, token_file=/run/swiftdrop/token/0"
+    container.await_text(failed)
+    before = logins.count
+    # The old token is good as long as Keystone says.
+    assert send([RECIPIENTS[0]])[0] == 250
+    eventually(lambda: logins.count == before + 2, 60)
+    assert container.text().count(failed) == 1
+    assert "status=401" in container.text()
+    write(password)
+    container.await_text("all accounts log in again", 60)
+
+
+def test_wrong_password_at_the_start_is_told(podman, tmp_path, run,
+                                             keystone_settings):
+    wrong = keystone_settings(SWIFTDROP_A_KEY="wrong", SWIFTDROP_B_KEY="wrong")
+    status, log = launch(podman, tmp_path, wrong)
+    assert status == 69, log
+    assert log.count("warning: login: A: failed, ") == 1
+    container = run({**wrong, "STARTUP_CHECK": "warn"})
+    assert send_refused([RECIPIENTS[0]]) == 451
+    container.signal()
+    assert container.wait() == 0
+
+
+def test_sigterm_does_not_wait_for_a_login(run, keystone_settings, logins,
+                                           own_keystone_swift):
+    environment = keystone_settings(LOGIN_INTERVAL="10")
+    container = run(environment)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        logins.keystone = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        count = logins.count
+        eventually(lambda: logins.count > count)
+        container.signal()
+        assert container.wait(10) == 0
 
 
 # ---- certificates -----------------------------------------------------------
