@@ -79,6 +79,8 @@ def test_everything_for_an_administrator_is_inside(package):
         "./lib/systemd/system/swiftdrop@.service",
         "./lib/systemd/system/swiftdrop-check.service",
         "./lib/systemd/system/swiftdrop-check.timer",
+        "./lib/systemd/system/swiftdrop-login.service",
+        "./lib/systemd/system/swiftdrop-login.timer",
         "./usr/lib/systemd/catalog/swiftdrop.catalog",
         "./usr/lib/sysusers.d/swiftdrop.conf",
         "./usr/share/bash-completion/completions/swiftdrop",
@@ -92,11 +94,30 @@ def test_everything_for_an_administrator_is_inside(package):
     assert not [name for name in names if name.startswith("./etc/")]
 
 
+def test_the_login_is_off_until_it_is_asked_for(package, tmp_path):
+    """The others are enabled and started; what is removed is stopped."""
+    _run("dpkg-deb", "-e", package, str(tmp_path / "control"))
+    install, remove = ((tmp_path / "control" / name).read_text()
+                       for name in ("postinst", "prerm"))
+    for unit in ("swiftdrop.socket", "swiftdrop-check.timer"):
+        assert f"deb-systemd-invoke start '{unit}'" in install
+    assert "deb-systemd-invoke start 'swiftdrop-login" not in install
+    # An administrator's choice outlives an upgrade.
+    assert re.search(r"if deb-systemd-helper debian-installed "
+                     r"'swiftdrop-login.timer'; then(.|\n)*?"
+                     r"if deb-systemd-helper --quiet was-enabled "
+                     r"'swiftdrop-login.timer'; then\n.*\n"
+                     r"\s*deb-systemd-helper enable 'swiftdrop-login.timer'",
+                     install)
+    assert install.count("enable 'swiftdrop-login.timer'") == 1
+    assert "deb-systemd-invoke stop swiftdrop-login.timer" in remove
+
+
 def test_units_name_the_program_where_it_is_installed(tmp_path):
     _run("make", "-s", "-C", str(TREE), "install", f"DESTDIR={tmp_path}",
          "prefix=/usr/local")
     for name in ("swiftdrop@.service", "swiftdrop-check.service",
-                 "hardened.conf"):
+                 "swiftdrop-login.service", "hardened.conf"):
         path, = tmp_path.rglob(name)
         text = path.read_text()
         assert "/usr/local/sbin/swiftdrop" in text, text

@@ -70,6 +70,8 @@ DECISIONS = {
         ("[Service]", "test_units_step_by_step"),
         ("install -D -m 644", "test_units_step_by_step"),
         ("systemctl start swiftdrop-check", "test_units_step_by_step"),
+        ("token_file = ", "test_units_step_by_step"),
+        ("systemctl start swiftdrop-login", "test_units_step_by_step"),
         ("for unit in", "test_units_step_by_step"),
         ("journalctl -t swiftdrop", "test_units_step_by_step"),
         ("systemctl disable --now", "test_units_step_by_step"),

@@ -24,7 +24,7 @@ story = test_readme.story
 
 KEYSTONE = "keystone.example.org"
 INI = "/etc/swiftdrop.ini"
-UNITS = ("swiftdrop@", "swiftdrop-check")
+UNITS = ("swiftdrop@", "swiftdrop-check", "swiftdrop-login")
 MAIL = "From: a@example.net\r\nSubject: hello\r\n\r\nA line.\r\n"
 
 
@@ -105,7 +105,7 @@ class Host:
         self.run(f"chown --reference={INI} {path}")
 
     def drop_in(self, text):
-        """Does what "systemctl edit" of both services does."""
+        """Does what "systemctl edit" of the services does."""
         for unit in UNITS:
             self.machine.write(
                 f"/etc/systemd/system/{unit}.service.d/override.conf", text)
@@ -276,6 +276,14 @@ def test_units_step_by_step(story, host):
     assert " Ok: stored as " in stored
     assert process.connects(10025)
 
+    with open(host.machine.path(INI), "a") as file:
+        file.write(take("token_file = "))
+    host.run(take("systemctl start swiftdrop-login"))
+    token = host.machine.path("/run/swiftdrop/token")
+    assert os.path.exists(token)
+    assert " Ok: stored as " in send("orders@example.org")
+    assert not re.search("^account: ", host.journal(), re.M)
+
     host.run(take("for unit in"))
     host.run(check)
     assert host.check_unit() == "success"
@@ -291,5 +299,6 @@ def test_units_step_by_step(story, host):
 
     host.run(take("systemctl disable --now"))
     assert not os.path.exists(host.machine.path("/usr/sbin/swiftdrop"))
+    assert not os.path.exists(token)
     # The mount option is the kernel's, for all of the machine around.
     host.run(take("mount -o remount").replace("mount ", "mount --fake ", 1))

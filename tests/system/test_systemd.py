@@ -31,6 +31,8 @@ MESSAGE = (b"From: a@example.net\r\nTo: orders@example.org\r\n"
            b"Subject: under systemd\r\n\r\nA line.\r\n")
 SOCKET = "/var/spool/postfix/private/swiftdrop"
 PROGRAM = "/usr/sbin/swiftdrop"
+LOGIN = "swiftdrop-login"
+TOKEN = "/run/swiftdrop/token"
 
 # Milliseconds from connect to end and exposure times ten: what
 # units/README.md promises. Of some medians the least is taken, as other work
@@ -246,12 +248,16 @@ def test_installing_asks_nothing_and_enables_the_socket(machine):
         # Without a configuration nothing runs, and nothing has failed.
         assert machine.show(unit, "ActiveState", "ConditionResult") == \
             {"ActiveState": "inactive", "ConditionResult": "no"}
+    assert machine.run("systemctl", "is-enabled", LOGIN + ".timer",
+                       check=False).stdout == "disabled\n"
+    assert machine.show(LOGIN + ".timer", "ActiveState") == "inactive"
     assert machine.run("id", "-un", "swiftdrop").stdout == "swiftdrop\n"
 
 
 def test_systemd_analyze_verify_is_silent(machine):
     units = ("swiftdrop.socket", "swiftdrop@.service",
-             "swiftdrop-check.service", "swiftdrop-check.timer")
+             "swiftdrop-check.service", "swiftdrop-check.timer",
+             LOGIN + ".service", LOGIN + ".timer")
     done = machine.run("systemd-analyze", "verify",
                        *(f"/lib/systemd/system/{unit}" for unit in units))
     assert done.stdout + done.stderr == ""
@@ -688,6 +694,73 @@ def test_the_timer_starts_the_check(machine, box):
     assert timer == {"ActiveState": "active", "SubState": "waiting"}
 
 
+# ---- the login ------------------------------------------------------------
+
+@contextlib.contextmanager
+def _logging_in(machine, timer=""):
+    """The timer runs, and has had the service log in."""
+    with _drop_in(machine, LOGIN + ".timer", "[Timer]\n" + timer):
+        machine.run("systemctl", "enable", "--now", LOGIN + ".timer")
+        try:
+            _wait(lambda: os.path.exists(machine.path(TOKEN)))
+            yield
+        finally:
+            machine.run("systemctl", "disable", "--now", LOGIN + ".timer")
+            machine.run("systemctl", "stop", LOGIN)
+            shutil.rmtree(os.path.dirname(machine.path(TOKEN)))
+
+
+def _at_rest(machine):
+    return machine.show(LOGIN, "ActiveState") == "inactive"
+
+
+def test_the_timer_logs_in_for_all_sessions(machine, box):
+    _write_ini(machine, box, token_file=TOKEN)
+    with _logging_in(machine):
+        _wait(lambda: _at_rest(machine))
+        assert machine.show(LOGIN, "Result") == "success"
+        user = int(machine.run("id", "-u", "swiftdrop").stdout)
+        for path, mode in ((TOKEN, 0o100600),
+                           (os.path.dirname(TOKEN), 0o40750)):
+            status = os.stat(machine.path(path))
+            assert (status.st_uid, status.st_mode) == (user, mode)
+        # Whoever would log in now has the wrong password.
+        _write_ini(machine, box, token_file=TOKEN, key="wrong")
+        begin = time.time()
+        assert _send()[0] == 250
+        assert _journal(machine, f"MESSAGE_ID={_message_id('ACCOUNT')}",
+                        since=begin) == []
+    box.only()
+    # Without the file a session depends on itself.
+    assert _send() == (
+        451, "4.3.5 Error: mail system configuration error")
+
+
+def test_the_timer_logs_in_again(machine, box):
+    """Every second here; the unit says ten minutes."""
+    _write_ini(machine, box, token_file=TOKEN)
+    with _logging_in(machine, "OnUnitActiveSec=1s\nAccuracySec=100ms\n"):
+        for _ in range(2):
+            before = os.stat(machine.path(TOKEN)).st_ino
+            _wait(lambda: os.stat(machine.path(TOKEN)).st_ino != before)
+
+
+def test_a_failed_login_shows_and_leaves_the_file(machine, box):
+    _write_ini(machine, box, token_file=TOKEN)
+    with _logging_in(machine):
+        _wait(lambda: _at_rest(machine))
+        with open(machine.path(TOKEN)) as file:
+            before = file.read()
+        _write_ini(machine, box, token_file=TOKEN, key="wrong")
+        assert machine.run("systemctl", "start", LOGIN,
+                           check=False).returncode != 0
+        failed = machine.run("systemctl", "--failed", "--plain", "--no-legend")
+        assert failed.stdout.split()[0] == LOGIN + ".service"
+        with open(machine.path(TOKEN)) as file:
+            assert file.read() == before
+    machine.run("systemctl", "reset-failed", LOGIN)
+
+
 # ---- the price ------------------------------------------------------------
 
 BARE = """
@@ -740,9 +813,12 @@ def test_a_session_costs_no_more_than_promised(machine, box):
 def test_purge_leaves_nothing(machine, box):
     """A session that waits is ended as by systemctl stop; it would hold its account.
 
-    So would a check that runs; one that has failed is forgotten. The package
-    is gone afterwards.
+    So would a check that runs; one that has failed is forgotten, and so are the
+    tokens. The package is gone afterwards.
     """
+    _write_ini(machine, box, token_file=TOKEN)
+    machine.run("systemctl", "enable", "--now", LOGIN + ".timer")
+    _wait(lambda: os.path.exists(machine.path(TOKEN)))
     _write_ini(machine, box, key="wrong")
     _check_fails(machine)
     with _greeted(machine) as client:
