@@ -193,16 +193,19 @@ $(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o)
 # ---- installation ---------------------------------------------------------
 
 UNIT_FILES = swiftdrop.socket swiftdrop@.service swiftdrop-check.service \
-	swiftdrop-check.timer swiftdrop-login.service swiftdrop-login.timer
+	swiftdrop-check.timer swiftdrop-login.service swiftdrop-login.timer \
+	swiftq-run@.service swiftq-recover@.service swiftq-recover@.timer \
+	swiftq-purge@.service swiftq-purge@.timer
 
 # swiftq's modules are of use for swiftq alone: none of them is where every
 # Python program would find it.
 SWIFTQ = $(wildcard swiftq/*.py)
 
-# $(call install_unit,FILE,FOLDER): with the path of the program. The empty
+# $(call install_unit,FILE,FOLDER): with the paths of the programs. The empty
 # line ends the recipe's.
 define install_unit
-	sed 's,/usr/sbin/,$(sbindir)/,' units/$(1) > $(DESTDIR)$(2)/$(1)
+	sed 's,/usr/sbin/,$(sbindir)/,; s,/usr/bin/,$(bindir)/,' units/$(1) \
+		> $(DESTDIR)$(2)/$(1)
 	chmod 644 $(DESTDIR)$(2)/$(1)
 
 endef

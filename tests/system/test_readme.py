@@ -75,11 +75,14 @@ DECISIONS = {
         ("for unit in", "test_units_step_by_step"),
         ("journalctl -t swiftdrop", "test_units_step_by_step"),
         ("systemctl disable --now", "test_units_step_by_step"),
+        ("install -m 640", "test_a_worker_by_the_readme"),
+        ("systemctl enable --now swiftq", "test_a_worker_by_the_readme"),
         ("mount -o remount", "test_units_step_by_step"),
     ],
 }
 # Tests of other files that run a block.
 ELSEWHERE = {"test_environment_of_the_readme_works": "test_image_examples.py",
+             "test_a_worker_by_the_readme": "test_swiftq_systemd.py",
              "test_host_by_the_readme": "test_readme_host.py",
              "test_units_step_by_step": "test_readme_host.py"}
 SWIFT = "swift.example.org"
