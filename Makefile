@@ -230,8 +230,8 @@ install: all $(PROGRAM)
 		$(DESTDIR)$(bashcompdir)/swiftdrop
 	ln -sf swiftdrop $(DESTDIR)$(bashcompdir)/swiftq
 	$(INSTALL) -m 644 completions/_swiftdrop $(DESTDIR)$(zshcompdir)
-	$(INSTALL) -m 644 README.md NEWS doc/swiftdrop.ini.example \
-		$(DESTDIR)$(docdir)
+	$(INSTALL) -m 644 README.md NEWS doc/OPERATING.md \
+		doc/swiftdrop.ini.example $(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(docdir)/examples
 	$(INSTALL) -m 644 examples/README.md $(DESTDIR)$(docdir)/examples
 	$(INSTALL) -m 755 examples/take-mail.py $(DESTDIR)$(docdir)/examples

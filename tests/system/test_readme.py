@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every code block of every README, run as its reader would run it.
+"""Every code block of our Markdown files, run as its reader would run it.
 
 DECISIONS says of each block which test runs it, or that there is nothing to
 run. Put in another's place is only what the author's network alone has
@@ -53,6 +53,30 @@ DECISIONS = {
         ("examples/send-mail.sh", "test_first_look_at_the_image"),
     ],
     "bench/RESULTS.md": [],
+    "doc/OPERATING.md": [
+        ("swiftq()", "test_a_complaint"),
+        ("journalctl -t postfix/smtpd", "test_a_complaint"),
+        ("swiftq find --to", "test_a_complaint"),
+        ("swiftq status", "test_a_backlog"),
+        ("systemctl list-units", "test_a_backlog"),
+        ("echo ACCOUNT=mail", "test_a_backlog"),
+        ("swiftq recover", "test_a_backlog"),
+        ("swiftq find --since 7d", "test_what_failed_once_more"),
+        ("swiftq finish --note", "test_what_failed_once_more"),
+        ("swift post mail-production -m", "test_a_temp_url_key"),
+        ("swift tempurl", "test_a_temp_url_key"),
+        ("install -m 600 new.secret", "test_an_application_credential"),
+        ("install -m 640 -g swiftq", "test_the_readers_secret"),
+        ("podman logs", "test_forwards_in_the_image"),
+        ("spool=", "test_forwards_in_the_image"),
+        ("find $spool/deferred", "test_forwards_in_the_image"),
+        ("systemctl --failed", "test_what_to_watch"),
+        ("swift download", "test_a_backup_and_a_lost_container"),
+        ("swift post mail-production", "test_a_backup_and_a_lost_container"),
+        ("journalctl -t swiftdrop", "test_a_backup_and_a_lost_container"),
+        ("apt-get install ./swiftdrop_NEW", "test_upgrade_and_back"),
+        ("apt-get install -y --allow", "test_upgrade_and_back"),
+    ],
     "examples/README.md": [
         ("apt-get install python3-swiftclient", "test_host_by_the_readme"),
         ("ST_AUTH=", "test_rights_and_a_reader"),
@@ -83,6 +107,13 @@ DECISIONS = {
 # Tests of other files that run a block.
 ELSEWHERE = {"test_environment_of_the_readme_works": "test_image_examples.py",
              "test_a_worker_by_the_readme": "test_swiftq_systemd.py",
+             **{decision: "test_operating.py" for decision in (
+                 "test_a_complaint", "test_a_backlog",
+                 "test_what_failed_once_more", "test_a_temp_url_key",
+                 "test_an_application_credential", "test_the_readers_secret",
+                 "test_forwards_in_the_image", "test_what_to_watch",
+                 "test_a_backup_and_a_lost_container",
+                 "test_upgrade_and_back")},
              "test_host_by_the_readme": "test_readme_host.py",
              "test_units_step_by_step": "test_readme_host.py"}
 SWIFT = "swift.example.org"

@@ -132,6 +132,11 @@ class Host:
         return self.run("journalctl --sync; journalctl -t swiftdrop -o cat")
 
 
+def readme_block(start):
+    return next(block.text for block in readme.blocks("README.md")
+                if block.begins(start))
+
+
 def pairs(line):
     """Returns the pairs of a line of the log, which may be folded."""
     return dict(re.findall(r"([\w-]+)=(<[^>]*>|\"[^\"]*\"|[^,]*)",
@@ -245,10 +250,6 @@ def test_host_by_the_readme(story, host):
 def test_units_step_by_step(story, host):
     def take(start):
         return story.take("units/README.md", start).text
-
-    def readme_block(start):
-        return next(block.text for block in readme.blocks("README.md")
-                    if block.begins(start))
 
     host.cloud.put_container("inbox")
     options = host.keystone.options()
