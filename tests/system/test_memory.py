@@ -92,3 +92,17 @@ def test_an_allocation_that_fails_ends_in_a_reply(kind, on, bench, store,
         store.objects.clear()
         store.requests.clear()
         store.tokens.clear()
+
+
+def test_no_memory_for_a_reply_ends_the_session(bench, store, preload):
+    """At whichever reply: that of a broken start, the greeting, or later."""
+    config = bench.config(SMTP={"log": "none"}, box=account(store, "tempurl"))
+    ends = set()
+    for number in (1, 31, 41, 51, 61, 391):
+        session = program.Session(("-c", config), env=preload(number, True))
+        *before, last = talk(session)
+        assert last.raw == b"421 4.3.0 Error: insufficient resources\r\n"
+        session.hang_up()
+        ends.add((session.process.wait(program.PATIENCE), len(before)))
+    assert {status for status, _ in ends} == {0, 78}
+    assert len(ends) > 3

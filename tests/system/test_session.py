@@ -236,6 +236,16 @@ def test_exit_0_when_the_client_vanishes(step, how, bench, store):
     assert store.of("PUT") == []
 
 
+def test_exit_0_when_nobody_reads_the_pipe(bench):
+    """A reply into it raises no SIGPIPE."""
+    session = bench.session(bench.config(archive=NOWHERE), how="pipe")
+    session.greet()
+    os.close(session.read_fd)
+    session.read_fd = os.open("/dev/null", os.O_RDONLY)
+    session.send("NOOP\r\nNOOP\r\n")
+    session.ends(0)
+
+
 def test_exit_0_after_a_reset(bench, store):
     session = bench.session(bench.config(archive=store.account()), how="tcp")
     session.greet()
