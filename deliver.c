@@ -147,23 +147,14 @@ refuse_message(struct delivery *d, bool bare_lf)
 	r = d->message.too_big ? &reply_too_big : &reply_bare_lf_data;
 	if (d->message.too_big || bare_lf)
 		return refuse(d, LOG_REJECTED, r, r->text);
-	r = &reply_write_error;
-	switch (fault) {
-	case 0:
+	if (fault == 0)
 		return NULL;
-	case ENOSPC:
-	case EDQUOT:
-	case EFBIG:
+	r = &reply_write_error;
+	if (fault == ENOSPC || fault == EDQUOT || fault == EFBIG)
 		r = &reply_no_storage;
-		break;
-	case ENOENT:
-	case EACCES:
-	case ENOTDIR:
-	case EROFS:
-	case EPERM:
+	else if (fault == ENOENT || fault == EACCES || fault == ENOTDIR ||
+		 fault == EROFS || fault == EPERM)
 		r = &reply_config_error;
-		break;
-	}
 	if (fault != ENOMEM)
 		buf_addf(&reason,
 		    "spool_directory %s: ", d->config->smtp.spool_directory);

@@ -5,9 +5,8 @@
  */
 #include <sys/socket.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +21,7 @@ struct session {
 	const struct config *config; /* borrowed */
 	bool local;    /* a pipe, a UNIX socket or a loopback address */
 	bool gone;     /* disconnected before we came */
-	char peer[64]; /* for the log, name[address] */
+	char peer[80]; /* for the log, name[address] */
 	struct smtp smtp;
 	struct stream client;
 	struct inject inject;
@@ -55,40 +54,24 @@ send_reply(struct session *s, const struct reply *r)
 static void
 identify(struct session *s, int fd)
 {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-		struct sockaddr_storage longest;
-	} a = { .any.sa_family = AF_UNSPEC };
-	const struct in6_addr *v6 = &a.in6.sin6_addr;
-	char text[INET6_ADDRSTRLEN] = "?";
-	socklen_t len = sizeof(a);
+	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
+	socklen_t len = sizeof(address);
+	char text[64] = "?"; /* IPv6 with an interface */
 
-	if (getpeername(fd, &a.any, &len) == -1) {
+	if (getpeername(fd, (struct sockaddr *)&address, &len) == -1) {
 		s->local = errno == ENOTSOCK;
 		s->gone = errno == ENOTCONN;
 		memcpy(s->peer, "localhost[pipe]", 16);
 		return;
 	}
-	switch (a.any.sa_family) {
-	case AF_UNIX:
-		s->local = true;
+	if (address.ss_family == AF_UNIX)
 		memcpy(text, "unix", 5);
-		break;
-	case AF_INET:
-		s->local = ntohl(a.in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-		(void)inet_ntop(AF_INET, &a.in.sin_addr, text, sizeof(text));
-		break;
-	case AF_INET6:
-		s->local = IN6_IS_ADDR_LOOPBACK(v6) ||
-			   (IN6_IS_ADDR_V4MAPPED(v6) &&
-			       v6->s6_addr[12] == IN_LOOPBACKNET);
-		(void)inet_ntop(AF_INET6, v6, text, sizeof(text));
-		break;
-	default:
-		break;
-	}
+	else
+		(void)getnameinfo((struct sockaddr *)&address, len, text,
+		    sizeof(text), NULL, 0, NI_NUMERICHOST);
+	s->local = address.ss_family == AF_UNIX || strcmp(text, "::1") == 0 ||
+		   strncmp(text, "127.", 4) == 0 ||
+		   strncmp(text, "::ffff:127.", 11) == 0;
 	(void)snprintf(s->peer, sizeof(s->peer), "%s[%s]",
 	    s->local ? "localhost" : "unknown", text);
 }
@@ -266,8 +249,7 @@ say_goodbye(struct session *s, enum stream_status status)
 	if (status == STREAM_STOP)
 		(void)send_reply(s, &reply_stopping);
 	(void)stream_flush(&s->client, clock_ms() + 1000);
-	if (s->smtp.state != SMTP_MAIL && s->smtp.state != SMTP_RCPT &&
-	    s->smtp.state != SMTP_DATA)
+	if (s->smtp.state < SMTP_MAIL || s->smtp.state > SMTP_DATA)
 		return;
 	log_lost(s, status == STREAM_TIMEOUT
 			? "the client was silent for too long"

@@ -2,7 +2,6 @@
 /*
  * The answer of an SMTP server.
  */
-#include <stdbool.h>
 #include <string.h>
 
 #include "reply.h"
@@ -28,10 +27,9 @@ reply_read(struct stream *s, int *code, struct buf *text, int64_t deadline_ms)
 	static const char not_smtp[] = "answer is not SMTP";
 	BUF(line, REPLY_LINE_MAX + 2);
 	enum stream_status status;
-	bool first;
 
 	buf_reset(text);
-	first = true;
+	*code = 0;
 	do {
 		status =
 		    stream_read_line(s, &line, REPLY_LINE_MAX, deadline_ms);
@@ -40,14 +38,13 @@ reply_read(struct stream *s, int *code, struct buf *text, int64_t deadline_ms)
 		if (status == STREAM_END)
 			return "connection lost";
 		if (status != STREAM_OK || line_code(&line) == 0 ||
-		    (!first && line_code(&line) != *code))
+		    (*code != 0 && line_code(&line) != *code))
 			return not_smtp;
-		*code = line_code(&line);
-		if (!first)
+		if (*code != 0)
 			buf_addc(text, '\n');
+		*code = line_code(&line);
 		if (line.len > 4)
 			buf_add(text, line.data + 4, line.len - 4);
-		first = false;
 	} while (line.len > 3 && line.data[3] == '-' && text->error == 0);
 	return text->error == 0 ? NULL : not_smtp;
 }
