@@ -483,7 +483,9 @@ config_variables(char *const *environment, const char *prefix)
 	for (i = 0; environment[i] != NULL; i++)
 		n += strncmp(environment[i], prefix, len) == 0;
 	ours = calloc(n + 1, sizeof(*ours));
-	if (ours == NULL || n == 0)
+	if (ours == NULL)
+		return NULL;
+	if (n == 0)
 		return ours;
 	if (regcomp(&made_up, MADE_UP, REG_EXTENDED | REG_NOSUB) != 0) {
 		free(ours);
