@@ -230,10 +230,11 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	*spent_ms += clock_ms() - started_ms;
 	p->status = r->status;
 	p->retry_after_ms = r->retry_after_ms;
+	if (r->read != NULL && (r->resent || fault == HTTP_NO_ANSWER))
+		p->unheard = true;
 	/* It may be there: a 503 says that fewer copies are than should be. */
-	if (r->read != NULL &&
-	    (r->resent || fault == HTTP_NO_ANSWER || r->status / 100 == 2 ||
-		r->status / 100 == 5))
+	if (r->read != NULL && (p->unheard || r->status / 100 == 2 ||
+				   r->status / 100 == 5))
 		p->exists = true;
 	buf_reset(&p->reason);
 	add_answer(r, &p->reason);
@@ -859,12 +860,17 @@ swift_withdraw(struct swift *s, struct swift_put *p, int64_t deadline_ms)
 	BUF(reason, 1024);
 	struct log_line l;
 	long status;
+	bool gone;
 
 	if (!p->exists)
 		return;
-	p->exists = false;
 	buf_adds(&reason, "possible duplicate: not deleted, ");
-	if (swift_delete(s, p, deadline_ms, &reason, &status) == 0)
+	gone = swift_delete(s, p, deadline_ms, &reason, &status) == 0;
+	/* What nobody answered may come when it has been looked for. */
+	gone = gone && (status / 100 == 2 || !p->unheard);
+	p->exists = false;
+	p->unheard = false;
+	if (gone)
 		return;
 	log_begin(&l, LOG_IN_DOUBT, LOG_LEVEL_WARNING);
 	log_add(&l, "account", "%s", p->account->name);

@@ -48,7 +48,8 @@ struct swift_put {
 	bool plain;      /* without metadata */
 
 	enum swift_outcome outcome;
-	bool exists; /* something may be stored under the name */
+	bool exists;  /* something may be stored under the name */
+	bool unheard; /* a try got no answer and may still arrive */
 	unsigned int tries;
 	const char *request;    /* the newest: its method, "" for none */
 	long status;            /* of its answer, 0 for none */
@@ -85,8 +86,8 @@ enum swift_outcome swift_store(struct swift *s, struct swift_put *p);
 
 /*
  * Deletes what may be stored under p->name, with as many tries as SWIFT_DELETE_MS
- * and deadline_ms leave time for.  What may be left is named in an in-doubt
- * line.  Does nothing unless p->exists, which it clears.
+ * and deadline_ms leave time for.  What may be left, or still arrive, is named
+ * in an in-doubt line.  Does nothing unless p->exists, which it clears.
  */
 void swift_withdraw(struct swift *s, struct swift_put *p, int64_t deadline_ms);
 

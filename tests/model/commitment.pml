@@ -16,9 +16,10 @@
  *   named      an object that stays and was not answered 2yz is named in the
  *              log, unless the program died
  *
- * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412 and NO_WITHDRAW each
- * put a fault into the program that must show.  -DLATE takes away what is
- * assumed of the world: that a PUT whose object HEAD did not find is over.
+ * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412, NO_WITHDRAW and
+ * NOT_FOUND_IS_GONE each put a fault into the program that must show.  -DLATE
+ * takes away what is assumed of the world: that a PUT which was answered is
+ * over.
  */
 
 #define ACCOUNTS 2
@@ -33,8 +34,7 @@ mtype:content = { NOTHING, OURS, FOREIGN };
 mtype:answer = { OK, OTHER_ETAG, OTHER_2XX, CLASH, MISSING, REFUSED, BROKEN,
 	NO_ANSWER, NOT_SENT };
 mtype:inject = { INJECT_OK, INJECT_REFUSED, INJECT_FAILED, INJECT_IN_DOUBT };
-mtype:verdict = { VERDICT_DONE, VERDICT_RETRY, VERDICT_MISSING,
-	VERDICT_RENAME };
+mtype:verdict = { VERDICT_DONE, VERDICT_RETRY, VERDICT_RENAME };
 mtype:reply = { NONE, REPLY_2YZ, REPLY_4YZ };
 
 /* ---- the world ---------------------------------------------------------- */
@@ -84,8 +84,10 @@ inline world_put(i) {
 		:: answer = BROKEN
 		:: answer = NO_ANSWER
 		:: answer = NOT_SENT
-		:: COMING(i) = true; answer = BROKEN
 		:: COMING(i) = true; answer = NO_ANSWER
+#ifdef LATE
+		:: COMING(i) = true; answer = BROKEN
+#endif
 		fi }
 	:: answer = REFUSED
 	:: answer = BROKEN
@@ -99,28 +101,24 @@ inline world_head(i) {
 	if
 	:: AT(i) == OURS -> answer = OK
 	:: AT(i) == FOREIGN -> answer = OTHER_ETAG
-	:: atomic { AT(i) == NOTHING -> answer = MISSING;
-#ifndef LATE
-		COMING(i) = false
-#endif
-		}
+	:: AT(i) == NOTHING -> answer = MISSING
 	:: answer = REFUSED
 	:: answer = BROKEN
 	:: answer = NO_ANSWER
 	fi
 }
 
-/* What is deleted has a time: a PUT that began before it comes too late. */
+/* What was there and is deleted does not come again. */
 inline world_delete(i) {
 	may_die();
 	if
-	:: atomic { AT(i) = NOTHING; COMING(i) = false;
+	:: atomic { AT(i) != NOTHING -> AT(i) = NOTHING; COMING(i) = false;
 		if
 		:: answer = OK
-		:: answer = MISSING
 		:: answer = BROKEN
 		:: answer = NO_ANSWER
 		fi }
+	:: AT(i) == NOTHING -> answer = MISSING
 	:: answer = REFUSED
 	:: answer = BROKEN
 	:: answer = NO_ANSWER
@@ -163,10 +161,10 @@ end:	do
 
 /* ---- swift.c ------------------------------------------------------------ */
 
-bool exists[ACCOUNTS];
+bool exists[ACCOUNTS], unheard[ACCOUNTS];
 byte name[ACCOUNTS], tries;
 mtype:verdict verdict;
-bool stored, once_more, gone;
+bool stored, once_more, gone, deleted;
 byte deletes;
 
 #ifdef NO_ETAG
@@ -175,20 +173,17 @@ byte deletes;
 #define IS_OURS(a) ((a) == OK)
 #endif
 
-inline resolve_412(i) {
-	world_head(i);
+/* libcurl may send a request again over a new connection by itself. */
+inline try_store(i) {
+	stored = false;
+	world_put(i);
 	if
-	:: IS_OURS(answer) -> exists[i] = true; stored = true;
-		verdict = VERDICT_DONE
-#ifdef TRUST_412
-	:: answer == MISSING -> stored = true; verdict = VERDICT_DONE
-#endif
-	:: answer == BROKEN || answer == NO_ANSWER -> verdict = VERDICT_RETRY
-	:: else -> verdict = VERDICT_RENAME
-	fi
-}
-
-inline judge_put(i) {
+	:: answer == NO_ANSWER -> unheard[i] = true; world_put(i)
+	:: true
+	fi;
+	unheard[i] = unheard[i] || answer == NO_ANSWER;
+	exists[i] = exists[i] || unheard[i] || answer == OK ||
+		answer == OTHER_ETAG || answer == OTHER_2XX || answer == BROKEN;
 	if
 	:: IS_OURS(answer) -> stored = true; verdict = VERDICT_DONE
 	:: !IS_OURS(answer) && answer == OTHER_ETAG -> verdict = VERDICT_RENAME
@@ -197,28 +192,23 @@ inline judge_put(i) {
 #else
 	:: answer == OTHER_2XX -> verdict = VERDICT_DONE
 #endif
-	:: answer == CLASH -> resolve_412(i)
 	:: answer == REFUSED -> verdict = VERDICT_DONE
 	:: answer == REFUSED -> verdict = VERDICT_RETRY /* 401, 408, 422, 429 */
 	:: answer == BROKEN || answer == NO_ANSWER || answer == NOT_SENT ->
 		verdict = VERDICT_RETRY
+	:: answer == CLASH -> /* an earlier try of ours? */
+		world_head(i);
+		if
+		:: IS_OURS(answer) -> exists[i] = true; stored = true;
+			verdict = VERDICT_DONE
+#ifdef TRUST_412
+		:: answer == MISSING -> stored = true; verdict = VERDICT_DONE
+#endif
+		:: answer == BROKEN || answer == NO_ANSWER ->
+			verdict = VERDICT_RETRY
+		:: else -> verdict = VERDICT_RENAME
+		fi
 	fi
-}
-
-/* libcurl may send a request again over a new connection by itself. */
-inline try_store(i) {
-	stored = false;
-	world_put(i);
-	if
-	:: answer == NO_ANSWER -> exists[i] = true; world_put(i)
-	:: true
-	fi;
-	if
-	:: answer == OK || answer == OTHER_ETAG || answer == OTHER_2XX ||
-		answer == BROKEN || answer == NO_ANSWER -> exists[i] = true
-	:: else
-	fi;
-	judge_put(i)
 }
 
 /* Tries, time and the client's patience come to an end. */
@@ -236,8 +226,8 @@ inline swift_delete(i) {
 	do
 	:: world_delete(i);
 		if
-		:: answer == MISSING -> verdict = VERDICT_MISSING
-		:: answer == OK || answer == REFUSED -> verdict = VERDICT_DONE
+		:: answer == OK || answer == MISSING || answer == REFUSED ->
+			verdict = VERDICT_DONE
 		:: else -> verdict = VERDICT_RETRY
 		fi;
 		again(deletes, DELETES);
@@ -246,7 +236,8 @@ inline swift_delete(i) {
 		:: !once_more -> break
 		fi
 	od;
-	gone = (answer == OK || verdict == VERDICT_MISSING);
+	deleted = (answer == OK);
+	gone = (deleted || answer == MISSING);
 	if
 	:: gone
 	:: !gone -> world_head(i); gone = (answer == MISSING)
@@ -256,10 +247,17 @@ inline swift_delete(i) {
 inline swift_withdraw(i) {
 	if
 #ifndef NO_WITHDRAW
-	:: exists[i] -> exists[i] = false;
+	:: exists[i] ->
 		swift_delete(i);
+#ifndef NOT_FOUND_IS_GONE
+		/* What nobody answered may come when it was looked for. */
+		gone = gone && (deleted || !unheard[i]);
+#endif
 		NAMED(i) = NAMED(i) || !gone;
+		exists[i] = false;
+		unheard[i] = false;
 		gone = false;
+		deleted = false;
 		deletes = 0;
 		answer = 0;
 		verdict = 0;
@@ -296,8 +294,17 @@ mtype:inject outcome;
 mtype:reply r = NONE;
 byte i, w;
 
+inline withdraw() {
+	w = 0;
+	do
+	:: w < ACCOUNTS -> swift_withdraw(w); w++
+	:: else -> w = 0; break
+	od
+}
+
 inline refuse() {
-	r = REPLY_4YZ
+	r = REPLY_4YZ;
+	withdraw()
 }
 
 /* The size, a bare LF, the spool. */
@@ -319,14 +326,6 @@ inline add_places() {
 	fi
 }
 
-inline withdraw() {
-	w = 0;
-	do
-	:: w < ACCOUNTS -> swift_withdraw(w); w++
-	:: else -> w = 0; break
-	od
-}
-
 inline refuse_store() {
 	r = REPLY_4YZ;
 	withdraw()
@@ -336,7 +335,7 @@ inline refuse_store() {
 inline refuse_late() {
 	if
 	:: true
-	:: refuse(); withdraw()
+	:: refuse()
 	fi
 }
 
@@ -395,21 +394,6 @@ inline inject_commit() {
 	world_dot()
 }
 
-inline forward() {
-	refuse_late();
-	if
-	:: r == NONE ->
-		inject_commit();
-		refuse_inject();
-		if
-		:: outcome == INJECT_REFUSED || outcome == INJECT_FAILED ->
-			withdraw()
-		:: else
-		fi
-	:: else
-	fi
-}
-
 /* Without a dot the server behind drops what it has. */
 inline inject_end() {
 	may_die()
@@ -440,7 +424,7 @@ inline deliver_commit() {
 	fi;
 #ifdef DOT_FIRST
 	if
-	:: r == NONE && to_others -> forward()
+	:: r == NONE && to_others -> inject_commit(); refuse_inject()
 	:: else
 	fi;
 #endif
@@ -450,7 +434,11 @@ inline deliver_commit() {
 	fi;
 #ifndef DOT_FIRST
 	if
-	:: r == NONE && to_others -> forward()
+	:: r == NONE && to_others -> refuse_late()
+	:: else
+	fi;
+	if
+	:: r == NONE && to_others -> inject_commit(); refuse_inject()
 	:: else
 	fi;
 #endif

@@ -138,6 +138,20 @@ def test_a_look_takes_the_doubt_away(bench, store):
     assert doubts(log) == []
 
 
+@pytest.mark.parametrize("status", (404, 401))
+def test_what_may_still_arrive_is_named(status, bench, store):
+    """A try without an answer, such as one that waits in a stalled proxy:
+    that nothing is there yet says nothing."""
+    store.always("PUT", drop)
+    if status != 404:
+        store.always("DELETE", answer(status))
+    log = deliver(bench, store, auth_version="tempurl", temp_url_key="k",
+                  storage_url=store.storage_url)
+    first = store.of("PUT")[0]
+    store.apply(first)
+    assert doubts(log) == places(store.objects) == places([first.path])
+
+
 # DELETE is tried again.
 
 def refused_behind(bench, store, relay, **smtp):
