@@ -17,9 +17,7 @@
 #include "check.h"
 #include "clock.h"
 #include "log.h"
-#include "object.h"
 #include "swift.h"
-#include "text.h"
 
 #include "banned.h"
 

@@ -32,13 +32,11 @@ void
 object_name(struct buf *name, const struct timespec *when, int64_t size)
 {
 	char host[HOST_NAME_MAX + 1] = "";
-	uint64_t random;
+	uint64_t random = 0;
 
 	/* Below 256 octets it comes whole or not at all, getrandom(2). */
-	if (getrandom(&random, sizeof(random), 0) != sizeof(random)) {
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		buf_fail(name, errno);
-		return;
-	}
 	(void)gethostname(host, sizeof(host) - 1);
 	if (*host == '\0')
 		memcpy(host, "localhost", sizeof("localhost"));
