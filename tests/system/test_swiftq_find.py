@@ -90,12 +90,22 @@ def test_since(box):
 
 
 def test_since_asks_for_nothing_older(box, monkeypatch):
-    """What the listing tells costs no request for each message."""
+    """What is older is not even listed."""
     add_rows(box, [f"done/{1000000000 + i}.M000001P1R1.host,S=4"
                    for i in range(300)])
     name = box.put(Message_Id=ID)
+    pages, listed = store.Store.pages, box.tmp_path / "listed"
+
+    def counted(self, *args, **kwargs):
+        for now, page in pages(self, *args, **kwargs):
+            with open(listed, "a") as file:
+                file.write(f"{len(page)}\n")
+            yield now, page
+
+    monkeypatch.setattr(store.Store, "pages", counted)
     *_, summary = box.events("find", "--since", "1h", "--message-id", ID)
     assert (summary["found"], summary["searched"]) == (1, 1)
+    assert listed.read_text() == "1\n"
     # All of them are gone when they are asked for.
     assert found(box, "--message-id", ID) == [("cur", name)]
 
@@ -130,6 +140,11 @@ def test_text_is_asked_only_for_what_metadata_lacks(box):
     box.put(content, Message_Id="<true@mx.example.net>")
     without = box.put(content + b"x")
     assert found(box, "--message-id", ID, "--text") == [("cur", without)]
+    # Also where the header is read for something else.
+    both = box.put(b"Received: by x id 4Old1\r\n" + content,
+                   Message_Id="<both@mx.example.net>", Queue_Id="")
+    assert found(box, "--message-id", "both@mx.example.net", "--queue-id",
+                 "4Old1", "--text") == [("cur", both)]
 
 
 def test_recipients_that_did_not_fit(box):
