@@ -41,6 +41,7 @@ check-long:
 	$(MAKE) memory
 	$(MAKE) long
 	$(MAKE) model
+	$(MAKE) torture
 	$(MAKE) fuzz
 
 # Everything that the parts of check run.
@@ -83,7 +84,17 @@ model:
 	tests/install build system model
 	SWIFTDROP_TRIES=3 $(PYTHON) -m pytest -q -s tests/system/test_model.py
 
+# Mail while everything around fails; a seed repeats the plan.
+MINUTES = 10
+torture: all $(B)/failcalls.so
+	tests/install build system lab keystone postfix
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests $(PYTHON) \
+		-m torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# What is preloaded.
 $(B)/failmalloc.so: tests/failmalloc.c
+$(B)/failcalls.so: tests/torture/failcalls.c
+$(B)/%.so:
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -fPIC -shared -o $@ $<
 
@@ -145,7 +156,7 @@ coverage-run: $(B)/tests/coverage.o
 
 # ---- lint -----------------------------------------------------------------
 
-LINT_C = $(sort $(SOURCES) $(wildcard tests/*.c bench/*.c))
+LINT_C = $(sort $(SOURCES) $(wildcard tests/*.c tests/*/*.c bench/*.c))
 LINT_TREE = $(sort $(SOURCES) $(HEADERS))
 LINT_MAN = $(wildcard doc/*.[158])
 
@@ -220,6 +231,6 @@ $(STAMP)/man: $(LINT_MAN)
 	@touch $@
 
 .PHONY: check check-deps check-long programs unit-programs san-programs unit \
-	valgrind memory long model san system coverage coverage-run lint lint-gcc \
-	lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
+	valgrind memory long model torture san system coverage coverage-run lint \
+	lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
 	lint-headers lint-man lint-python lint-shell

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tests/torture finds in two minutes of it, and that it finds what it is
+for."""
+
+import pathlib
+import subprocess
+
+import pytest
+
+from conftest import TREE
+from torture import mutants, plan, run, world
+
+SEED = 1
+MAILS = 120
+
+
+@pytest.fixture(scope="module")
+def around(lab_folder, swiftdrop_binary):
+    subprocess.run(["make", "-s", "-C", TREE, "build/failcalls.so"],
+                   check=True)
+    folder = pathlib.Path(lab_folder, "torture")
+    folder.mkdir()
+    with world.World(folder, swiftdrop_binary) as made:
+        yield made
+
+
+def renumbered(attempts, first):
+    """One world has each number once."""
+    for number, attempt in enumerate(attempts, first):
+        attempt.number = number
+    return attempts
+
+
+def test_nothing_is_lost_whatever_fails(around, swiftdrop_binary):
+    result = run.torture(around, swiftdrop_binary,
+                         run.some(plan.batches(SEED), MAILS))
+    print(run.report(result))
+    assert result.is_clean
+    # It was no idle walk.
+    assert result.counts["250"] > MAILS / 4
+    assert result.counts["451"] > MAILS / 10
+    assert result.counts["forwarded"] > MAILS / 10
+
+
+@pytest.mark.parametrize("first, name", enumerate(mutants.MUTANTS))
+def test_a_fault_of_the_program_is_found(first, name, around, tmp_path):
+    mutant = mutants.MUTANTS[name]
+    attempts = renumbered(mutant.attempts(), 10000 + first * 100)
+    result = run.torture(around, mutant.build(tmp_path), [(attempts, None)])
+    assert result.wrong[mutant.kind], run.report(result)
+
+
+def test_the_program_passes_where_its_faults_are_found(around,
+                                                       swiftdrop_binary):
+    attempts = renumbered(
+        [attempt for mutant in mutants.MUTANTS.values()
+         for attempt in mutant.attempts()], 20000)
+    result = run.torture(around, swiftdrop_binary, [(attempts, None)])
+    assert result.is_clean, run.report(result)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was sent and what was said of it, a line each, written before the next
+step is made."""
+
+import dataclasses
+import json
+import threading
+
+
+class Ledger:
+    def __init__(self, path):
+        self._file = open(path, "a", buffering=1)
+        self._lock = threading.Lock()
+
+    def note(self, attempt, what, **more):
+        with self._lock:
+            self._file.write(json.dumps(
+                {"attempt": attempt.number, "what": what, **more}) + "\n")
+
+    def close(self):
+        self._file.close()
+
+
+@dataclasses.dataclass
+class Entry:
+    """What the ledger knows of an attempt."""
+    sha256: str = ""
+    size: int = 0
+    replies: list = dataclasses.field(default_factory=list)
+    answered: str = ""      # what was said to the dot
+    ended: bool = False     # the dot was sent
+    waited: float = 0       # from the dot to the answer or its absence
+    killed: bool = False    # the filter, or who starts it, by us
+    cut: bool = False       # by the client
+    status: int = None      # how the filter ended
+    pid: int = 0
+    faults: list = dataclasses.field(default_factory=list)
+    ready: bool = True      # containers were there
+
+
+def read(path):
+    """Returns what was noted, by number."""
+    entries = {}
+    with open(path) as file:
+        for line in file:
+            noted = json.loads(line)
+            entry = entries.setdefault(noted.pop("attempt"), Entry())
+            what = noted.pop("what")
+            if what == "reply":
+                entry.replies.append(noted["text"])
+            elif what == "fault":
+                entry.faults.append(noted["text"])
+            else:
+                for key, value in noted.items():
+                    setattr(entry, key, value)
+    return entries

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Six faults of the program: each must be found by mails that are made for it,
+and the program itself has to pass with the same ones."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+from .plan import Attempt, Fault
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+# What is needed to build, with what is built already.
+PARTS = ("*.[ch]", "Makefile", "lib/*.[ch]", "image/image.mk", "build/*.[od]",
+         "build/lib/*.[od]")
+
+
+class Mutant:
+    """kind: as what it is found. path, old, new: the file, and what takes the
+    place of what. mails: of each the targets and the faults."""
+
+    def __init__(self, kind, path, old, new, *mails):
+        self.kind = kind
+        self._edit = path, old, new
+        self._mails = mails
+
+    def attempts(self):
+        return [Attempt(number, 2000, targets,
+                        faults=[Fault(*fault) for fault in faults])
+                for number, (targets, *faults) in enumerate(self._mails, 1)]
+
+    def build(self, folder):
+        """Builds the program with the fault in it; returns its path."""
+        path, old, new = self._edit
+        for pattern in PARTS:
+            for source in TREE.glob(pattern):
+                copy = folder / source.relative_to(TREE)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, copy)
+        text = (folder / path).read_text()
+        assert len(re.findall(old, text, flags=re.S)) == 1, \
+            f"{path} has not one {old!r}"
+        (folder / path).write_text(re.sub(old, new, text, flags=re.S))
+        subprocess.run(["make", "-s", "-C", folder, "swiftdrop"], check=True,
+                       env={"PATH": os.environ["PATH"]})
+        return folder / "swiftdrop"
+
+
+MUTANTS = {
+    "any 2xx as stored": Mutant(
+        "lost", "swift.c",
+        r'(if \(p->outcome == SWIFT_STORED && !is_our_etag\(s, p\)\))',
+        r"if (p->status / 100 == 2)\n"
+        r'\t\treturn settle(p, SWIFT_STORED, VERDICT_DONE, "");\n\t\1',
+        ("a", ("store", "PUT.head", "answer:202", 0)),
+        ("a", ("store", "PUT.head", "answer:204", 0))),
+    "ETag not compared": Mutant(
+        "lost", "swift.c",
+        r"(if \(p->outcome == SWIFT_STORED && )!is_our_etag\(s, p\)",
+        r"\1p->status == 0",
+        ("a", ("store", "PUT.body", "damage", 0)),
+        ("ab", ("store", "PUT.body", "damage", 0))),
+    "dot before the uploads": Mutant(
+        "phantom", "deliver.c",
+        r"(\tif \(r == NULL\)\n\t\tr = store_all\(d\);\n)(.*)"
+        r"(\tif [^;]*inject_commit[^;]*;\n)", r"\3\2\1",
+        ("af", ("store", "PUT.head", "answer:413", 0)),
+        ("abf", ("store", "PUT.head", "answer:500", 0))),
+    "reply before all": Mutant(
+        "lost", "session.c",
+        r"(\n\tr = status == STREAM_OK) \? deliver_commit(.*?)"
+        r"\n\tstatus = send_reply\(s, r\);",
+        r"\n\tstatic const struct reply all_is_well = {.code = 250, "
+        r'.text = "2.0.0 Ok"};\n'
+        r"\tstatus = send_reply(s, &all_is_well);\n"
+        r"\t(void)stream_flush(&s->client, s->end_ms);"
+        r"\1 ? deliver_commit\2",
+        ("a", ("store", "PUT.head", "answer:500", 0)),
+        ("f", ("behind", "dot.before", "cut"))),
+    "412 with HEAD 404 as stored": Mutant(
+        "lost", "swift.c",
+        r"(\tp->outcome = SWIFT_TEMPORARY;\n)(\tif \(verdict == VERDICT_RETRY)",
+        r"\tif (verdict == VERDICT_MISSING)\n"
+        r'\t\treturn settle(p, SWIFT_STORED, VERDICT_DONE, "");\n\1\2',
+        ("a", ("store", "PUT.head", "answer:412", 0))),
+    "nothing withdrawn": Mutant(
+        "orphan", "swift.c",
+        r"(\tif \()!p->exists(\)\n\t\treturn;)", r"\1p != NULL\2",
+        ("abf", ("behind", "dot.before", "answer:550 5.7.1 No")),
+        ("ab", ("store", "PUT.sent", "answer:503", 0))),
+}

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proxy between one filter and Swift (or Keystone).
+
+It knows where a request is: `head` (nothing of it has been passed on), `body`
+(half of it), `sent` (all), `answer` (half of the answer), `answered`. At such
+a point of the request that a fault names it does what the fault says.
+"""
+
+import re
+import socket
+import struct
+import threading
+import time
+
+
+class Cut(Exception):
+    """The connection ends here."""
+
+
+class Proxy:
+    """Listens at 127.0.0.1:port for one attempt; a thread a connection.
+
+    act(action) does what is not the wire's to do (signals to the filter) and
+    tells whether it knew it.
+    """
+
+    side = None
+
+    def __init__(self, target, faults, act, note):
+        self.target = target
+        self.faults = [f for f in faults if f.side == self.side]
+        self._act = act
+        self._note = note
+        self.counts = {}
+        self.lock = threading.Lock()
+        self._open = set()
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(16)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+        for sock in list(self._open):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._connected, args=(client,),
+                             daemon=True).start()
+
+    def _connected(self, client):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.settimeout(60)
+        self._open.add(client)
+        try:
+            self.serve(client)
+        except (Cut, OSError):
+            pass
+        finally:
+            self._open.discard(client)
+            client.close()
+
+    def upstream(self):
+        sock = socket.create_connection(self.target, 30)
+        sock.settimeout(60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._open.add(sock)
+        return sock
+
+    def forget(self, sock):
+        self._open.discard(sock)
+        sock.close()
+
+    def count(self, kind):
+        with self.lock:
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            return self.counts[kind]
+
+    def at(self, point, number, client):
+        """Returns the action and its argument for the caller to do, or
+        (None, ""), when it is none that ends or holds the connection."""
+        for fault in self.faults:
+            if fault.point != point or fault.number not in (0, number):
+                continue
+            self._note(f"{fault} at {number}")
+            action, _, argument = fault.action.partition(":")
+            if action == "cut":
+                raise Cut()
+            if action == "reset":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                  struct.pack("ii", 1, 0))
+                raise Cut()
+            if action == "delay":
+                time.sleep(float(argument))
+            elif not self._act(action, argument):
+                return action, argument
+        return None, ""
+
+
+def receive(sock, size=1 << 16):
+    octets = sock.recv(size)
+    if not octets:
+        raise Cut()
+    return octets
+
+
+def field(head, name):
+    """A header field's value, or an empty text."""
+    found = re.search(rb"(?im)^" + name.encode() + rb":[ \t]*(.*?)\r$", head)
+    return found[1].decode() if found else ""
+
+
+def without(head, name):
+    return re.sub(rb"(?im)^" + name.encode() + rb":.*\r\n", b"", head)
+
+
+class Store(Proxy):
+    """In front of Swift."""
+
+    side = "store"
+
+    def serve(self, client):
+        buffered = b""
+        while True:
+            while b"\r\n\r\n" not in buffered:
+                buffered += receive(client)
+            head, _, buffered = buffered.partition(b"\r\n\r\n")
+            buffered = self.request(client, head + b"\r\n\r\n", buffered)
+
+    def kind(self, head):
+        method, path = head.split(b" ", 2)[:2]
+        authenticates = path.startswith((b"/auth/", b"/v3/"))
+        return "AUTH" if authenticates else method.decode()
+
+    def request(self, client, head, buffered):
+        kind = self.kind(head)
+        number = self.count(kind)
+        size = int(field(head, "Content-Length") or 0)
+        if field(head, "Expect"):
+            client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            head = without(head, "Expect")
+        action, argument = self.at(f"{kind}.head", number, client)
+        if action == "answer":
+            while len(buffered) < size:
+                buffered += receive(client)
+            self.say(client, kind, argument)
+            return buffered[size:]
+        if action == "interim":
+            client.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        if action == "token":
+            head = re.sub(rb"(X-Auth-Token:).*", rb"\1 revoked\r", head)
+            head = re.sub(rb"temp_url_sig=.", b"temp_url_sig=x", head)
+        upstream = self.upstream()
+        try:
+            buffered = self.pass_on(client, upstream, kind, number, head, size,
+                                    buffered)
+            self.pass_back(client, upstream, kind, number)
+        finally:
+            self.forget(upstream)
+        return buffered
+
+    def pass_on(self, client, upstream, kind, number, head, size, buffered):
+        head = without(head, "Connection")
+        if any(f.action == "damage" and f.number in (0, number)
+               for f in self.faults):
+            head = without(head, "ETag")
+        upstream.sendall(head[:-2] + b"Connection: close\r\n\r\n")
+        left, half, throttled = size, size // 2, False
+        while left > 0:
+            piece = buffered or receive(client)
+            piece, buffered = piece[:left], piece[left:]
+            if half >= 0 and size - left + len(piece) > half:
+                action, _ = self.at(f"{kind}.body", number, client)
+                if action in ("garble", "damage"):
+                    piece = piece[:-1] + bytes([piece[-1] ^ 1])
+                throttled = action == "throttle"
+                half = -1
+            upstream.sendall(piece)
+            left -= len(piece)
+            if throttled:
+                time.sleep(0.2)
+        return buffered
+
+    def pass_back(self, client, upstream, kind, number):
+        answer = b""
+        # Read before the point, so that what was asked for has been done.
+        while True:
+            octets = upstream.recv(1 << 16)
+            if not octets:
+                break
+            answer += octets
+        if not answer:
+            raise Cut()
+        action, argument = self.at(f"{kind}.sent", number, client)
+        if action == "answer":
+            self.say(client, kind, argument)
+            return
+        if action == "interim":
+            client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        head, blank, body = answer.partition(b"\r\n\r\n")
+        answer = without(head + b"\r\n", "Connection")[:-2] + blank + body
+        half = len(head) // 2
+        sent = 0
+        if not any(f.action.startswith(("etag", "garble", "throttle"))
+                   for f in self.faults):
+            client.sendall(answer[:half])
+            sent = half
+        action, argument = self.at(f"{kind}.answer", number, client)
+        if action == "etag":
+            answer = new_etag(answer, argument)
+        if action == "garble":
+            answer = answer.replace(b"HTTP/1.1 ", b"HTTP/9 x", 1)
+        while sent < len(answer):
+            step = 40 if action == "throttle" else len(answer)
+            client.sendall(answer[sent:sent + step])
+            sent += step
+            if action == "throttle":
+                time.sleep(0.1)
+        self.at(f"{kind}.answered", number, client)
+
+    @staticmethod
+    def say(client, kind, status):
+        client.sendall(
+            f"HTTP/1.1 {status} Told\r\n".encode() +
+            (b"" if status in ("204", "304") else b"Content-Length: 0\r\n")
+            + b"\r\n")
+
+
+def new_etag(answer, how):
+    """The answer with another ETag; quoted and weak are none."""
+    etag = field(answer, "ETag").strip('"')
+    if how == "missing":
+        return without(answer, "ETag")
+    new = {"wrong": "0" * 32, "quoted": f'"{etag}"',
+           "weak": f'W/"{etag}-gzip"'}[how]
+    return re.sub(rb"(?im)^(etag:).*\r$", rb"\1 " + new.encode() + b"\r",
+                  answer)
