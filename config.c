@@ -823,12 +823,11 @@ same(const char *a, const char *b)
 }
 
 /*
- * Whether two accounts log in alike, so that one token serves both.  The
- * region and a storage URL given by hand count as well: one login may lead to
- * several clusters.
+ * The region and a storage URL given by hand count as well: one login may
+ * lead to several clusters.
  */
-static bool
-same_login(const struct account *a, const struct account *b)
+bool
+config_same_login(const struct account *a, const struct account *b)
 {
 	const struct key *key;
 
@@ -842,7 +841,7 @@ same_login(const struct account *a, const struct account *b)
 bool
 config_same_place(const struct account *a, const struct account *b)
 {
-	return same(a->container, b->container) && same_login(a, b);
+	return same(a->container, b->container) && config_same_login(a, b);
 }
 
 /* What the table cannot say of an account. */
@@ -927,7 +926,7 @@ check_pairs(struct loader *l)
 		for (k = 0; k < i; k++)
 			if (a[i].token_file != NULL &&
 			    same(a[i].token_file, a[k].token_file) &&
-			    !same_login(&a[i], &a[k]))
+			    !config_same_login(&a[i], &a[k]))
 				say(l, l->faults,
 				    place_of(l, a[i].name, "token_file"),
 				    "is the file of another login; give it one "

@@ -130,6 +130,9 @@ void config_print(const struct config *c, bool hide, struct buf *out);
  */
 bool config_same_place(const struct account *a, const struct account *b);
 
+/* Whether two accounts log in alike, so that one token serves both. */
+bool config_same_login(const struct account *a, const struct account *b);
+
 /* Whether an account logs in with an application credential. */
 bool config_has_credential(const struct account *a);
 
