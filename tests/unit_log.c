@@ -390,7 +390,7 @@ a_json_line_is_valid_and_whole_or_says_so(void **state)
 	struct log_line l;
 	json_t *object;
 	size_t i, k, n;
-	bool whole;
+	bool whole = true;
 
 	(void)state;
 	log_open(json_target, false);
