@@ -11,7 +11,7 @@ import pytest
 
 import standin
 from helpers import program
-from helpers.journal import fields, received
+from helpers.journal import fields, received, run_for_journal
 from standin import answer
 
 
@@ -312,16 +312,10 @@ def test_a_fault_has_a_priority_in_the_journal(bench, store, places, tmp_path):
                         bad=store.account(recipients="bad@example.com",
                                           container="missing"))
     path.chmod(0o644)  # readable by others: a warning
-    stream = tmp_path / "journal"
-    with open(stream, "w") as file:
-        found = stream.stat()
-        done = subprocess.run(
-            [*prefix, program.BINARY, "-c", path, "check"],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=60,
-            env=program.environment({
-                "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}))
-    assert done.returncode == 69
-    good, fault = stream.read_text().splitlines()
+    status, text = run_for_journal(tmp_path / "journal", prefix, "-c", path,
+                                   "check")
+    assert status == 69
+    good, fault = text.splitlines()
     assert good.startswith("good: ok, ")
     assert fault == (f"<3>swiftdrop: spool_directory {spool}: "
                      "No such file or directory")

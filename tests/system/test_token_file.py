@@ -5,7 +5,6 @@
 import json
 import os
 import stat
-import subprocess
 import time
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 import lab
 import standin
 from helpers import program
-from helpers.journal import fields, received
+from helpers.journal import fields, received, run_for_journal
 from standin import answer
 
 MESSAGE = b"Subject: token\r\n\r\ntext\r\n"
@@ -108,16 +107,8 @@ def test_failed_login_is_an_entry_of_the_journal(bench, store, places,
                                                  token_file, tmp_path):
     prefix, journal, _ = places
     path = bench.config(archive=store.account(token_file=token_file, key="x"))
-    stream = tmp_path / "journal"
-    with open(stream, "w") as file:
-        found = stream.stat()
-        done = subprocess.run(
-            [*prefix, program.BINARY, "-c", path, "login"],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=60,
-            env=program.environment({
-                "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}))
-    assert done.returncode == 69
-    assert stream.read_text() == ""
+    assert run_for_journal(tmp_path / "journal", prefix, "-c", path,
+                           "login") == (69, "")
     entry, = map(fields, received(journal))
     assert (entry["PRIORITY"], entry["ACCOUNT"], entry["TOKEN_FILE"],
             entry["REQUEST"], entry["STATUS"]) == (

@@ -4,17 +4,18 @@
 import os
 import socket
 import struct
+import subprocess
 
 import pytest
 
-from helpers.program import mounts
+from helpers import program
 
 
 @pytest.fixture
 def places(short_path):
     """A journal and a syslog socket, and the prefix that puts them where
     programs look for them."""
-    prefix = mounts(short_path, "/run", "/dev")
+    prefix = program.mounts(short_path, "/run", "/dev")
     found = {}
     for name, path in (("journal", "run/systemd/journal/socket"),
                        ("syslog", "dev/log")):
@@ -25,6 +26,19 @@ def places(short_path):
     yield prefix, found["journal"], found["syslog"]
     found["journal"].close()
     found["syslog"].close()
+
+
+def run_for_journal(stream, prefix, *arguments):
+    """A subcommand whose output is the journal's as systemd has it: it ended
+    with this, and wrote what is in the file."""
+    with open(stream, "w") as file:
+        found = stream.stat()
+        done = subprocess.run(
+            [*prefix, program.BINARY, *arguments], timeout=program.PATIENCE,
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            env=program.environment({
+                "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}))
+    return done.returncode, stream.read_text()
 
 
 def received(sock):
