@@ -21,7 +21,8 @@
 
 enum {
 	HEAD_MAX = 32 * 1024, /* octets of a request's head */
-	BODY_CHUNK = 64 * 1024
+	BODY_CHUNK = 64 * 1024,
+	ETAG_MAX = 32 /* an MD5 */
 };
 
 static in_port_t port;
@@ -64,13 +65,13 @@ answer(int fd, const char *head)
 {
 	const char *etag = header(head, "ETag");
 	char text[1024];
-	int len;
+	int len = (int)strcspn(etag, "\r");
 
 	if (strncmp(head, "PUT ", 4) == 0)
 		len = snprintf(text, sizeof(text),
 		    "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n"
-		    "ETag: %.32s\r\n\r\n",
-		    etag); /* as long as an MD5 */
+		    "ETag: %.*s\r\n\r\n",
+		    len < ETAG_MAX ? len : ETAG_MAX, etag);
 	else
 		len = snprintf(text, sizeof(text),
 		    "HTTP/1.1 204 No Content\r\nX-Auth-Token: token\r\n"

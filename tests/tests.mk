@@ -177,8 +177,9 @@ lint-format: $(STAMP)/format
 lint-headers: $(HEADERS:%=$(STAMP)/%.alone)
 lint-man: $(STAMP)/man
 lint-python:
-	@$(PYTHON) -m pyflakes swiftq examples demo/demo demo/record \
-		bench/floods tests
+	@$(PYTHON) -m pyflakes swiftq examples demo/demo demo/record tests \
+		bench/*.py bench/floods bench/instructions bench/report \
+		bench/run bench/units
 lint-shell:
 	@shellcheck completions/swiftdrop.bash
 

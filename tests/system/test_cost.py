@@ -179,6 +179,28 @@ def test_a_recipient_costs_as_much_among_many_as_among_few(bench, store):
     assert (many - none) / 20000 < 1.5 * (few - none) / 1000
 
 
+def test_texts_say_what_was_measured(tmp_path):
+    """RESULTS.md, and what README.md has of it."""
+    copy = tmp_path / "bench"
+    shutil.copytree(program.TOP / "bench", copy)
+    shutil.copy(program.TOP / "README.md", tmp_path)
+
+    def check():
+        return subprocess.run([copy / "report", "--check"], text=True,
+                              stdout=subprocess.PIPE)
+
+    done = check()
+    assert done.returncode == 0, done.stdout
+    for name in ("README.md", "bench/RESULTS.md"):
+        path = tmp_path / name
+        text = path.read_text()
+        path.write_text(re.sub(r"(\d) (ms of CPU|MiB)", r"\1.5 \2", text))
+        done = check()
+        assert done.returncode == 1
+        assert done.stdout == f"{path} is not what bench/report writes\n"
+        path.write_text(text)
+
+
 COUNT = program.TOP / "bench/instructions"
 
 
