@@ -31,7 +31,10 @@ void
 deliver_open(struct delivery *d)
 {
 	const struct transaction *t = &d->smtp->transaction;
+	size_t i;
 
+	for (i = 0; i < FACTS; i++)
+		d->facts[i].max = FACT_MAX;
 	d->all = (struct envelope){ t, t->recipients, t->nrecipients };
 	d->started_ms = clock_ms();
 	message_open(&d->message, d->config->smtp.spool_directory,
@@ -43,6 +46,8 @@ deliver_close(struct delivery *d)
 {
 	size_t i;
 
+	for (i = 0; i < FACTS; i++)
+		buf_free(&d->facts[i]);
 	for (i = 0; i < d->nplaces; i++) {
 		free(d->places[i].envelope.recipients);
 		buf_free(&d->places[i].metadata);
@@ -97,6 +102,21 @@ deliver_log_end(struct log_line *l, const struct reply *r, const char *reason)
 	log_end(l);
 }
 
+/* What is known of the message beyond its envelope. */
+static void
+add_facts(struct log_line *l, const struct buf facts[FACTS])
+{
+	const struct buf *id = &facts[FACT_MESSAGE_ID];
+	const char *text = buf_text(id);
+	size_t bare;
+	BUF(escaped, LOG_LINE_MAX);
+
+	bare = id->len > 1 && text[0] == '<' && text[id->len - 1] == '>';
+	log_escape(&escaped, text + bare, id->len - 2 * bare, LOG_PATH_MAX);
+	if (id->len > 0)
+		log_add(l, "message-id", "<%s>", buf_text(&escaped));
+}
+
 /* The same with what is known of the message, and of its place. */
 static void
 begin_line(struct delivery *d, struct log_line *l, enum log_verb verb,
@@ -105,6 +125,7 @@ begin_line(struct delivery *d, struct log_line *l, enum log_verb verb,
 	deliver_log(l, verb, d->peer, e);
 	log_add(l, "nrcpt", "%zu", e->n);
 	log_add(l, "size", "%lld", (long long)d->message.size);
+	add_facts(l, d->facts);
 }
 
 /* Takes back what is or may be stored: the client will come again. */
@@ -227,7 +248,7 @@ fill_places(struct delivery *d)
 		    -1)
 			return -1;
 		object_metadata(&p->metadata, &p->envelope,
-		    d->message.sha256_hex, fingerprint);
+		    d->message.sha256_hex, fingerprint, d->facts);
 		object_name(&p->put.name, &d->ended, d->message.size);
 		p->put.metadata = buf_text(&p->metadata);
 		p->put.message = &d->message;
@@ -385,6 +406,8 @@ deliver_commit(struct delivery *d, bool bare_lf)
 		d->ended_ms = d->started_ms;
 	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
 	r = refuse_message(d, bare_lf);
+	if (r == NULL)
+		message_id(&d->message, &d->facts[FACT_MESSAGE_ID]);
 	if (r == NULL && add_places(d) == -1)
 		r = refuse(d, LOG_DEFERRED, &reply_write_error,
 		    strerror(errno));

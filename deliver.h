@@ -26,6 +26,7 @@ struct delivery {
 	struct swift **swift; /* opened at first use */
 
 	struct message message;
+	struct buf facts[FACTS];
 	struct place *places; /* owned */
 	size_t nplaces;
 	struct envelope all;      /* every recipient, borrowed */

@@ -104,15 +104,21 @@ add_header(struct metadata *m, const char *name, const char *value)
 
 /* The same for text of a peer's, percent-encoded (RFC 3986 section 2.1). */
 static void
-add_text(struct metadata *m, const char *name, const char *text)
+add_octets(struct metadata *m, const char *name, const char *text, size_t len)
 {
 	BUF(value, 3 * SMTP_LINE_MAX);
 
-	if (text == NULL || *text == '\0')
+	if (len == 0)
 		return;
-	buf_encode(&value, text, strlen(text), "%", '%');
+	buf_encode(&value, text, len, "%", '%');
 	buf_fail(m->lines, value.error);
 	add_header(m, name, buf_text(&value));
+}
+
+static void
+add_text(struct metadata *m, const char *name, const char *text)
+{
+	add_octets(m, name, text, text == NULL ? 0 : strlen(text));
 }
 
 /*
@@ -160,8 +166,9 @@ add_series(struct metadata *m, const char *name, const char *text, bool lines)
 
 void
 object_metadata(struct buf *lines, const struct envelope *e, const char *sha256,
-    const char *fingerprint)
+    const char *fingerprint, const struct buf facts[FACTS])
 {
+	static const char *const names[FACTS] = { "Message-Id" };
 	BUF(recipients, ((size_t)SMTP_LINE_MAX + 1) * e->n);
 	char *const *xforward = e->transaction->xforward;
 	/* Kept free for readers, and to say that a recipient was left out. */
@@ -177,6 +184,10 @@ object_metadata(struct buf *lines, const struct envelope *e, const char *sha256,
 	add_header(&m, "Fingerprint", fingerprint);
 	/* There is room for any sender that SMTP_PATH_MAX lets pass. */
 	add_series(&m, "Envelope-From", e->transaction->reverse_path, false);
+	for (i = 0; i < FACTS; i++) {
+		buf_fail(lines, facts[i].error);
+		add_octets(&m, names[i], facts[i].data, facts[i].len);
+	}
 	for (i = 0; i < e->n; i++)
 		buf_addf(&recipients, "%s\n", e->recipients[i]->path);
 	buf_fail(lines, recipients.error);

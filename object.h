@@ -17,7 +17,14 @@ enum {
 	OBJECT_VALUE_MAX = 256,     /* octets; Swift max_meta_value_length */
 	OBJECT_METADATA_MAX = 4096, /* octets of names and values; Swift
 				       max_meta_overall_size */
-	OBJECT_METADATA_FREE = 256  /* of them left to who reads it */
+	OBJECT_METADATA_FREE = 256, /* of them left to who reads it */
+	FACT_MAX = 1000 /* octets; RFC 5322 section 2.1.1 has 998 for a line */
+};
+
+/* What else is known of a message, in the order of its importance. */
+enum fact {
+	FACT_MESSAGE_ID,
+	FACTS
 };
 
 /* A transaction as one account sees it. */
@@ -47,10 +54,10 @@ int object_fingerprint(const struct envelope *e, const char *content,
  * Appends the metadata as header lines "Name: value", each ended by LF, in
  * the order of their importance and within Swift's limits; what does not fit
  * is left out, and said so of a recipient.  sha256 and fingerprint are
- * lower-case hex.
+ * lower-case hex; a fact that is empty is left out.
  */
 void object_metadata(struct buf *lines, const struct envelope *e,
-    const char *sha256, const char *fingerprint);
+    const char *sha256, const char *fingerprint, const struct buf facts[FACTS]);
 
 /* A client's address without the "IPv6:" of XFORWARD, "" for unknown. */
 const char *object_client_addr(const struct transaction *t);

@@ -16,7 +16,8 @@
 #include "banned.h"
 
 enum {
-	CHUNK = 4 * 1024 /* octets read at a time */
+	CHUNK = 4 * 1024,     /* octets read at a time */
+	HEAD_MAX = 128 * 1024 /* octets; Postfix header_size_limit is 100 KiB */
 };
 
 void
@@ -196,6 +197,56 @@ message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 		digest_add(digest, data, (size_t)n);
 	digest_hex(digest, hex);
 	return n == 0 ? 0 : -1;
+}
+
+/* The end of a line, behind its LF. */
+static const char *
+line_end(const char *line, const char *end)
+{
+	const char *lf;
+
+	lf = memchr(line, '\n', (size_t)(end - line));
+	return lf == NULL ? end : lf + 1;
+}
+
+/* Appends a field's body, which begins at text, without what is blank. */
+static void
+take_field(const char *text, const char *end, struct buf *id)
+{
+	/* A line that begins with a blank goes on with the one before. */
+	for (; text < end; text++) {
+		if (text[-1] == '\n' && *text != ' ' && *text != '\t')
+			break;
+		if (strchr(" \t\r\n", *text) == NULL)
+			buf_addc(id, *text);
+	}
+	if (id->error == EMSGSIZE)
+		buf_reset(id);
+}
+
+void
+message_id(const struct message *m, struct buf *id)
+{
+	static const char name[] = "Message-ID:";
+	const char *end, *line;
+	char *head;
+	ssize_t n;
+
+	head = malloc(HEAD_MAX);
+	n = head == NULL ? -1 : message_read(m, 0, head, HEAD_MAX);
+	if (n == -1)
+		buf_fail(id, errno);
+	end = n == -1 ? head : head + n;
+	/* The header ends with an empty line. */
+	for (line = head; line < end && *line != '\r';
+	     line = line_end(line, end)) {
+		if (end - line > (ssize_t)strlen(name) &&
+		    text_is(line, strlen(name), name)) {
+			take_field(line + strlen(name), end, id);
+			break;
+		}
+	}
+	free(head);
 }
 
 void

@@ -62,6 +62,13 @@ ssize_t message_read(const void *context, int64_t offset, void *data,
  */
 int message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX]);
 
+/*
+ * Appends the first Message-ID field of the header (RFC 5322 section 3.6.4),
+ * without blanks and folding; nothing where there is none, or where it is
+ * longer than *id may be or further than 128 KiB from the beginning.
+ */
+void message_id(const struct message *m, struct buf *id);
+
 /* Frees the memory and the file; takes one that is all zero but for fd -1. */
 void message_close(struct message *m);
 

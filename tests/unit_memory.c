@@ -218,7 +218,7 @@ a_command_is_taken_whole_or_deferred(void **state)
 static void
 an_object_is_described_whole_or_not_at_all(void **state)
 {
-	static const char content[] = "Received: x\r\nA: b\r\n";
+	static const char content[] = "Received: x\r\nMessage-ID: <1@x>\r\n";
 	static const struct timespec when = { 1, 2000 };
 	static char hostname[] = "h";
 	const struct smtp_config config = { .hostname = hostname,
@@ -229,6 +229,7 @@ an_object_is_described_whole_or_not_at_all(void **state)
 	struct message m;
 	struct smtp s;
 	struct envelope e;
+	struct buf facts[FACTS] = { { .max = FACT_MAX } };
 	BUF(want, 8192);
 	unsigned int n;
 	size_t len;
@@ -249,7 +250,9 @@ an_object_is_described_whole_or_not_at_all(void **state)
 	assert_int_equal(message_finish(&m), 0);
 	assert_int_equal(message_content_hex(&m, hex), 0);
 	assert_int_equal(object_fingerprint(&e, hex, want_hex), 0);
-	object_metadata(&want, &e, m.sha256_hex, want_hex);
+	message_id(&m, &facts[FACT_MESSAGE_ID]);
+	unit_text("id", buf_text(&facts[FACT_MESSAGE_ID]), "<1@x>");
+	object_metadata(&want, &e, m.sha256_hex, want_hex, facts);
 	assert_int_equal(want.error, 0);
 	for (n = 1;; n++) {
 		BUF(name, OBJECT_NAME_MAX);
@@ -264,11 +267,16 @@ an_object_is_described_whole_or_not_at_all(void **state)
 		}
 		if (object_fingerprint(&e, hex, got_hex) == 0)
 			assert_string_equal(got_hex, want_hex);
-		object_metadata(&got, &e, m.sha256_hex, want_hex);
+		object_metadata(&got, &e, m.sha256_hex, want_hex, facts);
 		if (got.error == 0)
 			unit_text("metadata", buf_text(&got), buf_text(&want));
 		if (message_content_hex(&m, got_hex) == 0)
 			assert_string_equal(got_hex, hex);
+		buf_free(&facts[FACT_MESSAGE_ID]);
+		facts[FACT_MESSAGE_ID].error = 0;
+		message_id(&m, &facts[FACT_MESSAGE_ID]);
+		if (facts[FACT_MESSAGE_ID].error == 0)
+			unit_text("id", facts[FACT_MESSAGE_ID].data, "<1@x>");
 		if (left != 0)
 			break;
 	}

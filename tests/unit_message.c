@@ -372,6 +372,80 @@ content_that_cannot_be_read_has_no_hash(void **state)
 	message_close(&m);
 }
 
+static void
+the_first_message_id_of_the_header_counts(void **state)
+{
+	static const struct {
+		const char *name, *in, *want;
+	} rows[] = {
+		{ "plain", "Message-ID: <1@x>\r\n\r\n", "<1@x>" },
+		{ "no body", "Message-ID: <1@x>", "<1@x>" },
+		{ "any case", "A: b\r\nMESSAGE-id:<1@x>\r\n\r\n", "<1@x>" },
+		{ "blanks and folding",
+		    "Message-ID: \r\n\t < 1 @\r\n x > \r\nA: b\r\n\r\n",
+		    "<1@x>" },
+		{ "two", "Message-ID: <1@x>\r\nMessage-ID: <2@x>\r\n\r\n",
+		    "<1@x>" },
+		{ "no brackets", "Message-ID: one\r\n\r\n", "one" },
+		{ "empty", "Message-ID: \r\nMessage-ID: <2@x>\r\n\r\n", "" },
+		{ "none", "A: b\r\n\r\n", "" },
+		{ "nothing", "", "" },
+		{ "only a part", "Message-ID", "" },
+		{ "another field", "X-Message-ID: <1@x>\r\n\r\n", "" },
+		{ "in a value", "A: b\r\n Message-ID: <1@x>\r\n\r\n", "" },
+		{ "in the body", "A: b\r\n\r\nMessage-ID: <1@x>\r\n", "" },
+		{ "no header", "\r\nMessage-ID: <1@x>\r\n", "" },
+	};
+	struct message m;
+	BUF(id, 20);
+	size_t i, large;
+
+	(void)state;
+	for (i = 0; i < 2 * COUNT(rows); i++) {
+		large = i / COUNT(rows);
+		message_open(&m, "/tmp", LIMIT);
+		message_add(&m, rows[i % COUNT(rows)].in,
+		    strlen(rows[i % COUNT(rows)].in));
+		if (large == 1 && strstr(rows[i % COUNT(rows)].in, "\r\n\r"))
+			message_add(&m, content, MESSAGE_MEMORY + 1);
+		assert_int_equal(message_finish(&m), 0);
+		buf_reset(&id);
+		message_id(&m, &id);
+		unit_text(rows[i % COUNT(rows)].name, buf_text(&id),
+		    rows[i % COUNT(rows)].want);
+		assert_int_equal(id.error, 0);
+		message_close(&m);
+	}
+}
+
+static void
+a_message_id_is_left_out_where_it_does_not_fit(void **state)
+{
+	struct message m;
+	BUF(id, 20);
+	int fd;
+
+	(void)state;
+	message_open(&m, "/tmp", LIMIT);
+	message_add(&m, "Message-ID: <0123456789012345678901234567890>\r\n",
+	    47);
+	assert_int_equal(message_finish(&m), 0);
+	message_id(&m, &id);
+	unit_text("too long", buf_text(&id), "");
+	assert_int_equal(id.error, 0);
+	message_close(&m);
+	/* A file that cannot be read is a fault and no missing field. */
+	message_open(&m, "/tmp", LIMIT);
+	message_add(&m, content, MESSAGE_MEMORY + 1);
+	assert_int_equal(message_finish(&m), 0);
+	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	assert_int_equal(dup2(fd, m.fd), m.fd);
+	assert_int_equal(close(fd), 0);
+	message_id(&m, &id);
+	assert_int_equal(id.error, EBADF);
+	message_close(&m);
+}
+
 /* Known values of RFC 4231, test case 2; SHA-1's is that of RFC 2202. */
 static void
 signatures_are_the_known_ones(void **state)
@@ -414,6 +488,9 @@ main(void)
 		cmocka_unit_test(a_long_received_is_left_out_whole),
 		cmocka_unit_test(content_of_any_size_is_hashed),
 		cmocka_unit_test(content_that_cannot_be_read_has_no_hash),
+		cmocka_unit_test(the_first_message_id_of_the_header_counts),
+		cmocka_unit_test(
+		    a_message_id_is_left_out_where_it_does_not_fit),
 		cmocka_unit_test(signatures_are_the_known_ones),
 	};
 

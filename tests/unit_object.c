@@ -15,6 +15,7 @@
 
 #define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
+static const struct buf no_facts[FACTS];
 static char hostname[] = "h";
 static const struct smtp_config smtp_config = {
 	.hostname = hostname,
@@ -139,7 +140,7 @@ metadata_says_the_envelope_in_order(void **state)
 	command(&s, "RCPT TO:<another.account@x>");
 	command(&s, "RCPT TO:<\xc3\xbc@x>");
 	choose(&envelope, &s, recipients, 2);
-	object_metadata(&lines, &envelope, HEX, HEX);
+	object_metadata(&lines, &envelope, HEX, HEX, no_facts);
 	assert_int_equal(lines.error, 0);
 	unit_text("metadata", buf_text(&lines), want);
 	free(envelope.recipients);
@@ -160,7 +161,7 @@ what_is_not_known_is_left_out(void **state)
 	command(&s, "MAIL FROM:<>");
 	command(&s, "RCPT TO:<a@x>");
 	choose(&envelope, &s, recipients, 1);
-	object_metadata(&lines, &envelope, HEX, HEX);
+	object_metadata(&lines, &envelope, HEX, HEX, no_facts);
 	assert_int_equal(lines.error, 0);
 	unit_text("metadata", buf_text(&lines),
 	    "X-Object-Meta-Envelope-Count: 1\n"
@@ -237,7 +238,7 @@ metadata_stays_in_swifts_limits(void **state)
 			numbers[k] = (size_t)k;
 		}
 		choose(&envelope, &s, numbers, (size_t)rows[i].count);
-		object_metadata(&lines, &envelope, HEX, HEX);
+		object_metadata(&lines, &envelope, HEX, HEX, no_facts);
 		assert_int_equal(lines.error, 0);
 		unit_number(rows[i].name,
 		    (long long)assert_in_limits(buf_text(&lines)),
@@ -309,7 +310,7 @@ a_long_sender_is_continued(void **state)
 		command(&s, buf_text(&line));
 		command(&s, "RCPT TO:<a@x>");
 		choose(&envelope, &s, numbers, 1);
-		object_metadata(&lines, &envelope, HEX, HEX);
+		object_metadata(&lines, &envelope, HEX, HEX, no_facts);
 		assert_int_equal(lines.error, 0);
 		unit_number(rows[i].name,
 		    (long long)assert_in_limits(buf_text(&lines)), 1);

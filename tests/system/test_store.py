@@ -1398,3 +1398,42 @@ def test_spool_is_empty_again_after_each_message(bench, store):
     for _ in range(5):
         name_of(session.deliver(b"line of text\r\n" * 75000))
     session.quit()
+
+
+# The Message-ID.
+
+IDS = (
+    (b"Message-ID: <1@example.org>", "<1@example.org>", "1@example.org"),
+    (b"MESSAGE-id:<1@example.org>\r\nMessage-ID: <2@x>", "<1@example.org>",
+     "1@example.org"),
+    (b"Message-ID:\r\n  <1@\r\n\texample.org> ", "<1@example.org>",
+     "1@example.org"),
+    (b"Message-ID: 1 2 3", "123", "123"),
+    (b"Message-ID: <a,b\"\\\xc3\xbc@x>",
+     "<a,b\"\\%C3%BC@x>", r"a\054b\042\134" + "\u00fc@x"),
+    (b"Message-ID: <" + b"x" * 254 + b">", "<" + "x" * 254 + ">", "x" * 254),
+    (b"Message-ID: <" + b"x" * 255 + b">", None, "x" * 255),
+    (b"Message-ID: <" + b"x" * 900 + b">", None, "x" * 256 + "..."),
+    (b"Message-ID: <" + b"x" * 1000 + b">", None, None),
+    (b"Message-ID: \r\n ", None, None),
+    (b"X-Message-ID: <1@example.org>", None, None),
+    (b"X: Message-ID: <1@example.org>", None, None),
+    (b"X: y\r\n Message-ID: <1@example.org>", None, None),
+    (b"X: y\r\n\r\nMessage-ID: <1@example.org>", None, None),
+    (b"X" * 200000 + b": y\r\nMessage-ID: <1@example.org>", None, None),
+    (b"X" * 100000 + b": y\r\nMessage-ID: <1@example.org>", "<1@example.org>",
+     "1@example.org"),
+)
+
+
+@pytest.mark.parametrize("number", range(len(IDS)))
+@pytest.mark.parametrize("body", (b"text\r\n", b"text\r\n" * 100000))
+def test_message_id_of_the_header(bench, store, number, body):
+    header, metadata, logged = IDS[number]
+    session = bench.accept(archive=store.account())
+    assert session.deliver(header + b"\r\nTo: you\r\n\r\n" + body).code == 250
+    session.quit()
+    (_, put), = store.objects.values()
+    assert put.metadata().get("message-id") == metadata
+    line = session.log.one("stored")
+    assert line.get("message-id") == (logged and f"<{logged}>")
