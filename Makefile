@@ -74,7 +74,7 @@ SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
 # Everything but main(), so that tests can link it. libsystemd is loaded, by
 # swiftdrop.c, where systemd passes a socket.
 LIB = address buf clock digest file http ini log message reply route stream text
-PARTS = $(LIB:%=lib/%) check config deliver inject object session smtp swift
+PARTS = $(LIB:%=lib/%) check config deliver inject object scan session smtp swift
 LIBS = $(shell $(PKG_CONFIG) --libs libcurl libssl libcrypto jansson)
 SOURCES = $(PARTS:=.c) swiftdrop.c
 HEADERS = $(wildcard *.h lib/*.h)

@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "deliver.h"
 #include "object.h"
+#include "scan.h"
 #include "text.h"
 
 #include "banned.h"
@@ -115,6 +116,14 @@ add_facts(struct log_line *l, const struct buf facts[FACTS])
 	log_escape(&escaped, text + bare, id->len - 2 * bare, LOG_PATH_MAX);
 	if (id->len > 0)
 		log_add(l, "message-id", "<%s>", buf_text(&escaped));
+	if (facts[FACT_VERDICT].len == 0)
+		return;
+	buf_reset(&escaped);
+	log_escape(&escaped, facts[FACT_VERDICT].data, facts[FACT_VERDICT].len,
+	    LOG_PATH_MAX);
+	log_add(l, "verdict", "%s", buf_text(&escaped));
+	if (facts[FACT_SCORE].len > 0)
+		log_add(l, "score", "%s", buf_text(&facts[FACT_SCORE]));
 }
 
 /* The same with what is known of the message, and of its place. */
@@ -181,6 +190,22 @@ refuse_message(struct delivery *d, bool bare_lf)
 		    "spool_directory %s: ", d->config->smtp.spool_directory);
 	buf_adds(&reason, strerror(fault));
 	return refuse(d, LOG_DEFERRED, r, buf_text(&reason));
+}
+
+/* What rspamd has against the message; NULL when that is nothing. */
+static const struct reply *
+refuse_verdict(struct delivery *d)
+{
+	const struct reply *r;
+
+	message_id(&d->message, &d->facts[FACT_MESSAGE_ID]);
+	if (d->config->smtp.rspamd == NULL)
+		return NULL;
+	r = scan_message(d->smtp, &d->message, d->deadline_ms, d->facts);
+	if (r == NULL)
+		return NULL;
+	return refuse(d, r->code >= 500 ? LOG_REJECTED : LOG_DEFERRED, r,
+	    r->text);
 }
 
 /* The place of an account, which may be that of another one before it. */
@@ -407,7 +432,7 @@ deliver_commit(struct delivery *d, bool bare_lf)
 	d->deadline_ms = d->ended_ms + d->config->smtp.deadline_s * 1000;
 	r = refuse_message(d, bare_lf);
 	if (r == NULL)
-		message_id(&d->message, &d->facts[FACT_MESSAGE_ID]);
+		r = refuse_verdict(d);
 	if (r == NULL && add_places(d) == -1)
 		r = refuse(d, LOG_DEFERRED, &reply_write_error,
 		    strerror(errno));

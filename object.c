@@ -168,7 +168,9 @@ void
 object_metadata(struct buf *lines, const struct envelope *e, const char *sha256,
     const char *fingerprint, const struct buf facts[FACTS])
 {
-	static const char *const names[FACTS] = { "Message-Id" };
+	static const char *const names[FACTS] = { "Message-Id", "Verdict",
+		"Verdict-Score", "Verdict-Spf", "Verdict-Dkim", "Verdict-Dmarc",
+		"Verdict-Arc", "Verdict-Virus" };
 	BUF(recipients, ((size_t)SMTP_LINE_MAX + 1) * e->n);
 	char *const *xforward = e->transaction->xforward;
 	/* Kept free for readers, and to say that a recipient was left out. */

@@ -24,6 +24,13 @@ enum {
 /* What else is known of a message, in the order of its importance. */
 enum fact {
 	FACT_MESSAGE_ID,
+	FACT_VERDICT, /* and what follows: section "Verdicts" of swiftdrop(8) */
+	FACT_SCORE,
+	FACT_SPF,
+	FACT_DKIM,
+	FACT_DMARC,
+	FACT_ARC,
+	FACT_VIRUS,
 	FACTS
 };
 

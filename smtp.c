@@ -37,6 +37,8 @@ REPLY(timeout, 421, "4.4.2", "Error: timeout exceeded");
 REPLY(stopping, 421, "4.3.2", "Service shutting down");
 REPLY(too_many_errors, 421, "4.7.0", "Error: too many errors");
 REPLY(remote, 421, "4.7.0", "Error: only local clients are served");
+REPLY(spam, 550, "5.7.1", "Message refused as spam");
+REPLY(try_later, 451, "4.7.1", "Try again later");
 REPLY(broken_config, 421, "4.3.5", "Error: mail system configuration error");
 
 const char smtp_no_memory[] = "421 4.3.0 Error: insufficient resources\r\n";

@@ -188,19 +188,10 @@ text_of(const json_t *object, const char *key)
 static void
 add_answer(const struct http_request *r, struct buf *out)
 {
-	const char *at, *host, *text;
+	const char *text;
 	json_t *root;
 
-	/* Without the user part of the URL. */
-	host = strstr(buf_text(&r->url), "://");
-	host = host == NULL ? "" : host + 3;
-	at = memrchr(host, '@', strcspn(host, "/?"));
-	host = at == NULL ? host : at + 1;
-	buf_add(out, host, strcspn(host, "/?"));
-	if (r->status == 0)
-		buf_addf(out, ": %s", buf_text(&r->reason));
-	else
-		buf_addf(out, " answered %ld", r->status);
+	http_add_outcome(r, out);
 	if (r->status < 300)
 		return;
 	root = json_loadb(buf_text(&r->answer), r->answer.len, 0, NULL);

@@ -448,6 +448,22 @@ http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 }
 
 void
+http_add_outcome(const struct http_request *r, struct buf *out)
+{
+	const char *at, *host;
+
+	host = strstr(buf_text(&r->url), "://");
+	host = host == NULL ? "" : host + 3;
+	at = memrchr(host, '@', strcspn(host, "/?"));
+	host = at == NULL ? host : at + 1;
+	buf_add(out, host, strcspn(host, "/?"));
+	if (r->status == 0)
+		buf_addf(out, ": %s", buf_text(&r->reason));
+	else
+		buf_addf(out, " answered %ld", r->status);
+}
+
+void
 http_libraries(struct buf *text)
 {
 	const curl_version_info_data *info;

@@ -29,7 +29,7 @@ check: check-deps
 
 # What tests/install gets for them, a group for each kind of test.
 SYSTEM_GROUPS = build static unit system lab keystone postfix systemd debian \
-	swiftq image model filters
+	swiftq image model filters rspamd
 
 check-deps:
 	tests/install lint $(SYSTEM_GROUPS)
@@ -59,7 +59,7 @@ valgrind: unit-programs
 # The same tests again under ASan and UBSan, and the session by the system
 # tests that drive it through pipes and sockets.
 SAN_TESTS = $(addprefix tests/system/test_,session.py replies.py inject.py \
-	config.py)
+	config.py scan.py)
 
 san: san-programs
 	tests/run-units $(REPORT)/san $(UNITS:%=$(B)/san/%)

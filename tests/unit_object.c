@@ -2,6 +2,7 @@
 /*
  * The object: its name, its metadata within Swift's limits, its fingerprint.
  */
+#include <errno.h>
 #include <openssl/evp.h>
 #include <regex.h>
 #include <stdlib.h>
@@ -143,6 +144,64 @@ metadata_says_the_envelope_in_order(void **state)
 	object_metadata(&lines, &envelope, HEX, HEX, no_facts);
 	assert_int_equal(lines.error, 0);
 	unit_text("metadata", buf_text(&lines), want);
+	free(envelope.recipients);
+	smtp_free(&s);
+}
+
+/* In the order of their importance, behind the sender. */
+static void
+facts_stand_between_sender_and_recipients(void **state)
+{
+	static const size_t recipients[] = { 0 };
+	static const char want[] = "X-Object-Meta-Envelope-From: s@x\n"
+				   "X-Object-Meta-Message-Id: <a%20%25%00b@x>\n"
+				   "X-Object-Meta-Verdict: add-header\n"
+				   "X-Object-Meta-Verdict-Score: 4.20/15.00\n"
+				   "X-Object-Meta-Verdict-Spf: pass\n"
+				   "X-Object-Meta-Verdict-Dkim: fail\n"
+				   "X-Object-Meta-Verdict-Dmarc: none\n"
+				   "X-Object-Meta-Verdict-Arc: temperror\n"
+				   "X-Object-Meta-Verdict-Virus: W%C3%BCrm\n"
+				   "X-Object-Meta-Envelope-To: a@x\n";
+	static const struct {
+		const char *text;
+		size_t len;
+	} texts[FACTS] = { { "<a %\0b@x>", 9 }, { "add-header", 10 },
+		{ "4.20/15.00", 10 }, { "pass", 4 }, { "fail", 4 },
+		{ "none", 4 }, { "temperror", 9 }, { "W\xc3\xbcrm", 5 } };
+	struct buf facts[FACTS] = { 0 };
+	struct envelope envelope;
+	BUF(lines, 10000);
+	struct smtp s;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < FACTS; i++) {
+		facts[i].max = FACT_MAX;
+		buf_add(&facts[i], texts[i].text, texts[i].len);
+	}
+	smtp_init(&s, &smtp_config, true, settle, NULL);
+	command(&s, "EHLO c");
+	command(&s, "MAIL FROM:<s@x>");
+	command(&s, "RCPT TO:<a@x>");
+	choose(&envelope, &s, recipients, 1);
+	object_metadata(&lines, &envelope, HEX, HEX, facts);
+	assert_int_equal(lines.error, 0);
+	assert_non_null(strstr(lines.data, want));
+	/* One that does not fit is left out, one without memory is a fault. */
+	while (facts[FACT_MESSAGE_ID].len <= OBJECT_VALUE_MAX)
+		buf_addc(&facts[FACT_MESSAGE_ID], 'x');
+	buf_reset(&lines);
+	object_metadata(&lines, &envelope, HEX, HEX, facts);
+	assert_int_equal(lines.error, 0);
+	assert_null(strstr(lines.data, "Message-Id"));
+	assert_non_null(strstr(lines.data, "Verdict"));
+	facts[FACT_SPF].error = ENOMEM;
+	buf_reset(&lines);
+	object_metadata(&lines, &envelope, HEX, HEX, facts);
+	assert_int_equal(lines.error, ENOMEM);
+	for (i = 0; i < FACTS; i++)
+		buf_free(&facts[i]);
 	free(envelope.recipients);
 	smtp_free(&s);
 }
@@ -456,6 +515,7 @@ main(void)
 		cmocka_unit_test(each_call_makes_another_name),
 		cmocka_unit_test(microseconds_have_six_digits),
 		cmocka_unit_test(metadata_says_the_envelope_in_order),
+		cmocka_unit_test(facts_stand_between_sender_and_recipients),
 		cmocka_unit_test(what_is_not_known_is_left_out),
 		cmocka_unit_test(metadata_stays_in_swifts_limits),
 		cmocka_unit_test(a_long_sender_is_continued),

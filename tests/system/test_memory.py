@@ -6,11 +6,13 @@ A preloaded library (tests/failmalloc.c) makes them fail. $SWIFTDROP_STRIDE is
 the distance between those that are tried; `make memory` tries them all.
 """
 
+import json
 import os
 import subprocess
 
 import pytest
 
+import standin
 from helpers import program
 from standin import answer
 
@@ -106,3 +108,29 @@ def test_no_memory_for_a_reply_ends_the_session(bench, store, preload):
         ends.add((session.process.wait(program.PATIENCE), len(before)))
     assert {status for status, _ in ends} == {0, 78}
     assert len(ends) > 3
+
+
+@pytest.mark.parametrize("on", (False, True), ids=("one", "all from it on"))
+def test_no_allocation_that_fails_lets_spam_pass(on, bench, store, preload):
+    with standin.Store() as rspamd:
+        rspamd.always("POST", answer(200, json.dumps({
+            "score": 20, "required_score": 15, "action": "reject",
+            "symbols": {}}).encode()))
+        config = bench.config(
+            SMTP={"log": "none", "rspamd": rspamd.url,
+                  "rspamd_required": "yes"}, box=account(store, "tempurl"))
+        for number in [*range(1, OURS, min(STRIDE, 3)),
+                       *range(OURS, LAST, STRIDE)]:
+            session = program.Session(("-c", config),
+                                      env=preload(number, on))
+            try:
+                reply = talk(session)[-1]
+                assert reply.code >= 400, reply
+                assert store.objects == {}
+                assert reply.code < 500 or reply.status == "5.7.1", reply
+            except AssertionError as error:
+                raise AssertionError(f"allocation {number}: {error}") from error
+            finally:
+                session.cleanup()
+        session = bench.session(config)
+        assert str(talk(session)[-1]) == "550 5.7.1 Message refused as spam"
