@@ -73,7 +73,8 @@ SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
 
 # Everything but main(), so that tests can link it. libsystemd is loaded, by
 # swiftdrop.c, where systemd passes a socket.
-LIB = address buf clock digest file http ini log message reply route stream text
+LIB = address buf clock digest file http ini log message reply route \
+	statsd stream text
 PARTS = $(LIB:%=lib/%) check config deliver inject object scan session smtp swift
 LIBS = $(shell $(PKG_CONFIG) --libs libcurl libssl libcrypto jansson)
 SOURCES = $(PARTS:=.c) swiftdrop.c
@@ -242,7 +243,8 @@ install: all $(PROGRAM)
 	$(INSTALL) -m 644 README.md NEWS doc/OPERATING.md \
 		doc/swiftdrop.ini.example $(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(docdir)/examples
-	$(INSTALL) -m 644 examples/README.md $(DESTDIR)$(docdir)/examples
+	$(INSTALL) -m 644 examples/README.md examples/statsd_exporter.yml \
+		examples/grafana.json $(DESTDIR)$(docdir)/examples
 	$(INSTALL) -m 755 examples/take-mail.py $(DESTDIR)$(docdir)/examples
 	$(INSTALL) -d $(DESTDIR)$(docdir)/postfix
 	$(INSTALL) -m 644 postfix/* $(DESTDIR)$(docdir)/postfix

@@ -12,6 +12,7 @@
 #include "deliver.h"
 #include "object.h"
 #include "scan.h"
+#include "statsd.h"
 #include "text.h"
 
 #include "banned.h"
@@ -36,10 +37,65 @@ deliver_open(struct delivery *d)
 
 	for (i = 0; i < FACTS; i++)
 		d->facts[i].max = FACT_MAX;
+	d->counters.max = STATSD_MAX;
 	d->all = (struct envelope){ t, t->recipients, t->nrecipients };
 	d->started_ms = clock_ms();
 	message_open(&d->message, d->config->smtp.spool_directory,
 	    d->config->smtp.message_size_limit);
+}
+
+/* Counts a message's outcome, with its account and its reply, or NULL. */
+static void
+count(struct delivery *d, enum log_verb verb, const struct account *a,
+    const struct reply *r)
+{
+	static const char *const outcomes[] = {
+		[LOG_STORED] = "stored",
+		[LOG_DEFERRED] = "deferred",
+		[LOG_REJECTED] = "rejected",
+		[LOG_FORWARDED] = "forwarded",
+		[LOG_IN_DOUBT] = "in_doubt",
+		[LOG_LOST] = "lost",
+	};
+	BUF(tags, STATSD_MAX);
+	char status[16];
+
+	if (d->config->smtp.statsd == NULL)
+		return;
+	statsd_tag(&tags, "outcome", outcomes[verb]);
+	if (a != NULL)
+		statsd_tag(&tags, "account", a->name);
+	if (r != NULL)
+		statsd_tag(&tags, "dsn", smtp_reply_status(r, status));
+	statsd_add(&d->counters, "messages", 1, "c", &tags);
+}
+
+/* What a place has taken, and how long that took. */
+static void
+count_place(struct delivery *d, const struct place *p)
+{
+	const struct {
+		const char *metric;
+		long long value;
+		const char *type;
+	} rows[] = {
+		{ "octets", d->message.size, "c" },
+		{ "receive", d->ended_ms - d->started_ms, "ms" },
+		{ "auth", p->put.auth_ms, "ms" },
+		{ "put", p->put.put_ms, "ms" },
+		{ "total", clock_ms() - d->started_ms, "ms" },
+	};
+	BUF(tags, STATSD_MAX);
+	BUF(none, 0);
+	size_t i;
+
+	if (d->config->smtp.statsd == NULL)
+		return;
+	statsd_tag(&tags, "account", p->put.account->name);
+	for (i = 0; i < COUNT(rows); i++)
+		statsd_add(&d->counters, rows[i].metric, rows[i].value,
+		    rows[i].type, &tags);
+	statsd_add(&d->counters, "tries", p->put.tries, "c", &none);
 }
 
 void
@@ -47,6 +103,10 @@ deliver_close(struct delivery *d)
 {
 	size_t i;
 
+	if (d->counters.len == 0)
+		count(d, LOG_LOST, NULL, NULL);
+	statsd_send(d->config->smtp.statsd, &d->counters);
+	buf_free(&d->counters);
 	for (i = 0; i < FACTS; i++)
 		buf_free(&d->facts[i]);
 	for (i = 0; i < d->nplaces; i++) {
@@ -160,6 +220,7 @@ refuse(struct delivery *d, enum log_verb verb, const struct reply *r,
 
 	begin_line(d, &l, verb, &d->all);
 	deliver_log_end(&l, r, reason);
+	count(d, verb, NULL, r);
 	withdraw(d);
 	return r;
 }
@@ -305,6 +366,7 @@ refuse_store(struct delivery *d, const struct swift_put *p)
 	log_add(&l, "container", "%s", p->account->container);
 	swift_log_request(&l, p);
 	deliver_log_end(&l, replies[p->outcome], buf_text(&p->reason));
+	count(d, LOG_DEFERRED, p->account, replies[p->outcome]);
 	withdraw(d);
 	return replies[p->outcome];
 }
@@ -362,6 +424,7 @@ stay_in_doubt(struct delivery *d, const char *reason)
 	for (i = 0; i < d->nplaces; i++)
 		swift_log_object(&l, &d->places[i].put);
 	deliver_log_end(&l, &reply_write_error, reason);
+	count(d, LOG_IN_DOUBT, NULL, &reply_write_error);
 	return &reply_write_error;
 }
 
@@ -403,6 +466,8 @@ accept_all(struct delivery *d)
 		    (double)p->put.put_ms / 1000);
 		log_add(&l, "dsn", "2.0.0");
 		log_end(&l);
+		count(d, LOG_STORED, p->put.account, &reply_forwarded);
+		count_place(d, p);
 	}
 	if (d->injected.n > 0) {
 		begin_line(d, &l, LOG_FORWARDED, &d->injected);
@@ -412,6 +477,7 @@ accept_all(struct delivery *d)
 		    d->inject->reply.len, INJECT_REPLY_MAX);
 		log_add_quoted(&l, "reply", buf_text(&reply));
 		log_end(&l);
+		count(d, LOG_FORWARDED, NULL, &reply_forwarded);
 	}
 	if (d->nplaces == 0)
 		return &reply_forwarded;

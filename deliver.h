@@ -27,6 +27,7 @@ struct delivery {
 
 	struct message message;
 	struct buf facts[FACTS];
+	struct buf counters;  /* for statsd, once the outcome is known */
 	struct place *places; /* owned */
 	size_t nplaces;
 	struct envelope all;      /* every recipient, borrowed */
@@ -51,7 +52,10 @@ void deliver_open(struct delivery *d);
  */
 const struct reply *deliver_commit(struct delivery *d, bool bare_lf);
 
-/* Frees the message; whatever was not committed is dropped. */
+/*
+ * Sends the counters, which do not outrun the reply, and frees the message;
+ * whatever was not committed is dropped.
+ */
 void deliver_close(struct delivery *d);
 
 /*

@@ -132,6 +132,27 @@ log_lost(struct session *s, const char *reason)
 	log_end(&l);
 }
 
+/* The reply to the end of data. */
+static enum stream_status
+answer(struct session *s, const struct reply *r)
+{
+	enum stream_status status;
+
+	/*
+	 * With 2yz responsibility passes to us, and it has passed on already:
+	 * every object is confirmed (RFC 5321 section 6.1).
+	 */
+	status = send_reply(s, r);
+	if (status == STREAM_OK)
+		status =
+		    stream_flush(&s->client, clock_ms() + s->client.idle_ms);
+	if (status != STREAM_OK && r->code < 300)
+		log_lost(s, "the client went away before the reply, it may "
+			    "send a duplicate");
+	smtp_end_of_data(&s->smtp, r);
+	return status;
+}
+
 /* Mail data and its delivery, behind 354. */
 static enum stream_status
 receive(struct session *s)
@@ -161,21 +182,9 @@ receive(struct session *s)
 		stream_take(&s->client, len);
 	}
 	r = status == STREAM_OK ? deliver_commit(&d, data.bare_lf) : NULL;
+	if (r != NULL)
+		status = answer(s, r);
 	deliver_close(&d);
-	if (r == NULL)
-		return status;
-	/*
-	 * With 2yz responsibility passes to us, and it has passed on already:
-	 * every object is confirmed (RFC 5321 section 6.1).
-	 */
-	status = send_reply(s, r);
-	if (status == STREAM_OK)
-		status =
-		    stream_flush(&s->client, clock_ms() + s->client.idle_ms);
-	if (status != STREAM_OK && r->code < 300)
-		log_lost(s, "the client went away before the reply, it may "
-			    "send a duplicate");
-	smtp_end_of_data(&s->smtp, r);
 	return status;
 }
 

@@ -91,8 +91,8 @@ stream_is_endpoint(const char *text)
 	return parse_endpoint(text, at) > 0;
 }
 
-int
-stream_connect(const char *endpoint, int64_t deadline_ms)
+static int
+connect_to(const char *endpoint, int type, int64_t deadline_ms)
 {
 	struct timeval wait;
 	union endpoint at[2];
@@ -102,7 +102,7 @@ stream_connect(const char *endpoint, int64_t deadline_ms)
 	n = parse_endpoint(endpoint, at);
 	errno = EINVAL;
 	for (i = 0; i < n; i++) {
-		fd = socket(at[i].any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		fd = socket(at[i].any.sa_family, type | SOCK_CLOEXEC, 0);
 		if (fd == -1)
 			return -1;
 		/* The limit of connect(2), socket(7); 0 would be none. */
@@ -120,6 +120,18 @@ stream_connect(const char *endpoint, int64_t deadline_ms)
 		(void)close(fd);
 	}
 	return -1;
+}
+
+int
+stream_connect(const char *endpoint, int64_t deadline_ms)
+{
+	return connect_to(endpoint, SOCK_STREAM, deadline_ms);
+}
+
+int
+stream_datagram(const char *endpoint)
+{
+	return connect_to(endpoint, SOCK_DGRAM, clock_ms());
 }
 
 int

@@ -29,7 +29,7 @@ check: check-deps
 
 # What tests/install gets for them, a group for each kind of test.
 SYSTEM_GROUPS = build static unit system lab keystone postfix systemd debian \
-	swiftq image model filters rspamd
+	swiftq image model filters rspamd statsd
 
 check-deps:
 	tests/install lint $(SYSTEM_GROUPS)
