@@ -57,45 +57,36 @@ count(struct delivery *d, enum log_verb verb, const struct account *a,
 		[LOG_IN_DOUBT] = "in_doubt",
 		[LOG_LOST] = "lost",
 	};
-	BUF(tags, STATSD_MAX);
+	struct statsd_tags tags = { .outcome = outcomes[verb] };
 	char status[16];
 
 	if (d->config->smtp.statsd == NULL)
 		return;
-	statsd_tag(&tags, "outcome", outcomes[verb]);
 	if (a != NULL)
-		statsd_tag(&tags, "account", a->name);
+		tags.account = a->name;
 	if (r != NULL)
-		statsd_tag(&tags, "dsn", smtp_reply_status(r, status));
+		tags.dsn = smtp_reply_status(r, status);
 	statsd_add(&d->counters, "messages", 1, "c", &tags);
 }
 
 /* What a place has taken, and how long that took. */
 static void
-count_place(struct delivery *d, const struct place *p)
+count_place(struct delivery *d, const struct swift_put *p)
 {
-	const struct {
-		const char *metric;
-		long long value;
-		const char *type;
-	} rows[] = {
-		{ "octets", d->message.size, "c" },
-		{ "receive", d->ended_ms - d->started_ms, "ms" },
-		{ "auth", p->put.auth_ms, "ms" },
-		{ "put", p->put.put_ms, "ms" },
-		{ "total", clock_ms() - d->started_ms, "ms" },
-	};
-	BUF(tags, STATSD_MAX);
-	BUF(none, 0);
-	size_t i;
+	const struct statsd_tags at = { .account = p->account->name };
+	const struct statsd_tags none = { 0 };
+	int64_t receive_ms = d->ended_ms - d->started_ms;
+	int64_t total_ms = clock_ms() - d->started_ms;
+	struct buf *c = &d->counters;
 
 	if (d->config->smtp.statsd == NULL)
 		return;
-	statsd_tag(&tags, "account", p->put.account->name);
-	for (i = 0; i < COUNT(rows); i++)
-		statsd_add(&d->counters, rows[i].metric, rows[i].value,
-		    rows[i].type, &tags);
-	statsd_add(&d->counters, "tries", p->put.tries, "c", &none);
+	statsd_add(c, "octets", d->message.size, "c", &at);
+	statsd_add(c, "receive", receive_ms, "ms", &at);
+	statsd_add(c, "auth", p->auth_ms, "ms", &at);
+	statsd_add(c, "put", p->put_ms, "ms", &at);
+	statsd_add(c, "total", total_ms, "ms", &at);
+	statsd_add(c, "tries", p->tries, "c", &none);
 }
 
 void
@@ -176,14 +167,10 @@ add_facts(struct log_line *l, const struct buf facts[FACTS])
 	log_escape(&escaped, text + bare, id->len - 2 * bare, LOG_PATH_MAX);
 	if (id->len > 0)
 		log_add(l, "message-id", "<%s>", buf_text(&escaped));
-	if (facts[FACT_VERDICT].len == 0)
-		return;
-	buf_reset(&escaped);
-	log_escape(&escaped, facts[FACT_VERDICT].data, facts[FACT_VERDICT].len,
-	    LOG_PATH_MAX);
-	log_add(l, "verdict", "%s", buf_text(&escaped));
+	if (facts[FACT_VERDICT].len > 0)
+		log_add(l, "verdict", "%s", facts[FACT_VERDICT].data);
 	if (facts[FACT_SCORE].len > 0)
-		log_add(l, "score", "%s", buf_text(&facts[FACT_SCORE]));
+		log_add(l, "score", "%s", facts[FACT_SCORE].data);
 }
 
 /* The same with what is known of the message, and of its place. */
@@ -467,7 +454,7 @@ accept_all(struct delivery *d)
 		log_add(&l, "dsn", "2.0.0");
 		log_end(&l);
 		count(d, LOG_STORED, p->put.account, &reply_forwarded);
-		count_place(d, p);
+		count_place(d, &p->put);
 	}
 	if (d->injected.n > 0) {
 		begin_line(d, &l, LOG_FORWARDED, &d->injected);

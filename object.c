@@ -104,21 +104,15 @@ add_header(struct metadata *m, const char *name, const char *value)
 
 /* The same for text of a peer's, percent-encoded (RFC 3986 section 2.1). */
 static void
-add_octets(struct metadata *m, const char *name, const char *text, size_t len)
+add_text(struct metadata *m, const char *name, const char *text)
 {
 	BUF(value, 3 * SMTP_LINE_MAX);
 
-	if (len == 0)
+	if (text == NULL || *text == '\0')
 		return;
-	buf_encode(&value, text, len, "%", '%');
+	buf_encode(&value, text, strlen(text), "%", '%');
 	buf_fail(m->lines, value.error);
 	add_header(m, name, buf_text(&value));
-}
-
-static void
-add_text(struct metadata *m, const char *name, const char *text)
-{
-	add_octets(m, name, text, text == NULL ? 0 : strlen(text));
 }
 
 /*
@@ -188,7 +182,7 @@ object_metadata(struct buf *lines, const struct envelope *e, const char *sha256,
 	add_series(&m, "Envelope-From", e->transaction->reverse_path, false);
 	for (i = 0; i < FACTS; i++) {
 		buf_fail(lines, facts[i].error);
-		add_octets(&m, names[i], facts[i].data, facts[i].len);
+		add_text(&m, names[i], buf_text(&facts[i]));
 	}
 	for (i = 0; i < e->n; i++)
 		buf_addf(&recipients, "%s\n", e->recipients[i]->path);

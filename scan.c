@@ -5,6 +5,7 @@
  *
  * rspamd.com/doc/developers/protocol.html; RFC 8601 for the words
  */
+#include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
@@ -122,7 +123,8 @@ take_verdict(const json_t *root, struct buf facts[FACTS])
 	    strlen(action) > WORD_MAX)
 		return false;
 	for (; *action != '\0'; action++)
-		buf_addc(&facts[FACT_VERDICT], *action == ' ' ? '-' : *action);
+		buf_addc(&facts[FACT_VERDICT],
+		    isalnum((unsigned char)*action) ? *action : '-');
 	buf_addf(&facts[FACT_SCORE], "%.2f/%.2f", json_number_value(score),
 	    json_number_value(json_object_get(root, "required_score")));
 	return true;
@@ -156,37 +158,35 @@ scan_read(struct buf *answer, struct buf facts[FACTS], struct buf *text)
 }
 
 static void
+add_known(struct http_request *r, const char *name, const char *value)
+{
+	if (value != NULL && *value != '\0')
+		http_header(r, "%s: %s", name, value);
+}
+
+static void
 add_headers(struct http_request *r, const struct smtp *s)
 {
-	static const struct {
-		const char *name;
-		int attribute;
-	} names[] = { { "Hostname", XFORWARD_NAME }, { "Helo", XFORWARD_HELO },
-		{ "Queue-Id", XFORWARD_IDENT } };
 	const struct transaction *t = &s->transaction;
 	size_t i, left, len;
-	const char *text;
+	const char *path;
 
 	/* rspamd knows no 100, and libcurl would wait for it. */
 	http_header(r, "Expect:");
 	http_header(r, "MTA-Name: %s", s->config->hostname);
-	text = object_client_addr(t);
-	if (*text != '\0')
-		http_header(r, "IP: %s", text);
-	for (i = 0; i < COUNT(names); i++) {
-		text = t->xforward[names[i].attribute];
-		if (text != NULL)
-			http_header(r, "%s: %s", names[i].name, text);
-	}
+	add_known(r, "IP", object_client_addr(t));
+	add_known(r, "Hostname", t->xforward[XFORWARD_NAME]);
+	add_known(r, "Helo", t->xforward[XFORWARD_HELO]);
+	add_known(r, "Queue-Id", t->xforward[XFORWARD_IDENT]);
 	http_header(r, "From: <%s>", t->reverse_path);
 	left = RECIPIENTS_MAX;
 	for (i = 0; i < t->nrecipients; i++) {
-		text = t->recipients[i]->path;
-		len = strlen(text) + strlen("Rcpt: <>\r\n");
+		path = t->recipients[i]->path;
+		len = strlen(path) + strlen("Rcpt: <>\r\n");
 		if (len > left)
 			break;
 		left -= len;
-		http_header(r, "Rcpt: <%s>", text);
+		http_header(r, "Rcpt: <%s>", path);
 	}
 }
 

@@ -199,16 +199,6 @@ message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 	return n == 0 ? 0 : -1;
 }
 
-/* The end of a line, behind its LF. */
-static const char *
-line_end(const char *line, const char *end)
-{
-	const char *lf;
-
-	lf = memchr(line, '\n', (size_t)(end - line));
-	return lf == NULL ? end : lf + 1;
-}
-
 /* Appends a field's body, which begins at text, without what is blank. */
 static void
 take_field(const char *text, const char *end, struct buf *id)
@@ -228,18 +218,17 @@ void
 message_id(const struct message *m, struct buf *id)
 {
 	static const char name[] = "Message-ID:";
-	const char *end, *line;
-	char *head;
+	char *head = malloc(HEAD_MAX);
+	const char *end, *lf, *line;
 	ssize_t n;
 
-	head = malloc(HEAD_MAX);
 	n = head == NULL ? -1 : message_read(m, 0, head, HEAD_MAX);
-	if (n == -1)
-		buf_fail(id, errno);
+	buf_fail(id, n == -1 ? errno : 0);
 	end = n == -1 ? head : head + n;
 	/* The header ends with an empty line. */
 	for (line = head; line < end && *line != '\r';
-	     line = line_end(line, end)) {
+	     line = lf == NULL ? end : lf + 1) {
+		lf = memchr(line, '\n', (size_t)(end - line));
 		if (end - line > (ssize_t)strlen(name) &&
 		    text_is(line, strlen(name), name)) {
 			take_field(line + strlen(name), end, id);

@@ -23,22 +23,33 @@ is_plain(char c)
 	return c > ' ' && c <= '~' && strchr(",|:#@", c) == NULL;
 }
 
-void
-statsd_tag(struct buf *tags, const char *name, const char *value)
+/* Appends a tag unless it has no value. */
+static void
+add_tag(struct buf *line, const char *name, const char *value)
 {
 	size_t i;
 
-	buf_addf(tags, "%s%s:", tags->len == 0 ? "" : ",", name);
+	if (value == NULL)
+		return;
+	buf_adds(line, strchr(buf_text(line), '#') == NULL ? "|#" : ",");
+	buf_addf(line, "%s:", name);
 	for (i = 0; i < STATSD_VALUE_MAX && value[i] != '\0'; i++)
-		buf_addc(tags, is_plain(value[i]) ? value[i] : '_');
+		buf_addc(line, is_plain(value[i]) ? value[i] : '_');
 }
 
 void
 statsd_add(struct buf *lines, const char *metric, long long value,
-    const char *type, const struct buf *tags)
+    const char *type, const struct statsd_tags *tags)
 {
-	buf_addf(lines, "swiftdrop.%s:%lld|%s%s%s\n", metric, value, type,
-	    tags->len == 0 ? "" : "|#", buf_text(tags));
+	BUF(line, STATSD_MAX);
+
+	buf_addf(&line, "swiftdrop.%s:%lld|%s", metric, value, type);
+	add_tag(&line, "outcome", tags->outcome);
+	add_tag(&line, "account", tags->account);
+	add_tag(&line, "dsn", tags->dsn);
+	buf_addc(&line, '\n');
+	buf_fail(lines, line.error);
+	buf_add(lines, buf_text(&line), line.len);
 }
 
 void

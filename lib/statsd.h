@@ -13,15 +13,18 @@ enum {
 	STATSD_VALUE_MAX = 64   /* octets of a tag's value */
 };
 
-/*
- * Appends a tag; what the protocol has a meaning for, or is not printable
- * US-ASCII, becomes "_", what is longer than STATSD_VALUE_MAX is cut.
- */
-void statsd_tag(struct buf *tags, const char *name, const char *value);
+/* What a line is about; borrowed, NULL for nothing. */
+struct statsd_tags {
+	const char *outcome, *account, *dsn;
+};
 
-/* Appends a line, "swiftdrop.METRIC:VALUE|TYPE|#TAGS", whole or not at all. */
+/*
+ * Appends a line, "swiftdrop.METRIC:VALUE|TYPE|#TAGS", whole or not at all.  In
+ * a tag, what the protocol has a meaning for, or is not printable US-ASCII,
+ * becomes "_"; what is longer than STATSD_VALUE_MAX is cut.
+ */
 void statsd_add(struct buf *lines, const char *metric, long long value,
-    const char *type, const struct buf *tags);
+    const char *type, const struct statsd_tags *tags);
 
 /*
  * Sends lines, if there are any, as one datagram to an endpoint as

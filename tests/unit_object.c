@@ -154,7 +154,7 @@ facts_stand_between_sender_and_recipients(void **state)
 {
 	static const size_t recipients[] = { 0 };
 	static const char want[] = "X-Object-Meta-Envelope-From: s@x\n"
-				   "X-Object-Meta-Message-Id: <a%20%25%00b@x>\n"
+				   "X-Object-Meta-Message-Id: <a%20%25b@x>\n"
 				   "X-Object-Meta-Verdict: add-header\n"
 				   "X-Object-Meta-Verdict-Score: 4.20/15.00\n"
 				   "X-Object-Meta-Verdict-Spf: pass\n"
@@ -166,7 +166,7 @@ facts_stand_between_sender_and_recipients(void **state)
 	static const struct {
 		const char *text;
 		size_t len;
-	} texts[FACTS] = { { "<a %\0b@x>", 9 }, { "add-header", 10 },
+	} texts[FACTS] = { { "<a %b@x>", 8 }, { "add-header", 10 },
 		{ "4.20/15.00", 10 }, { "pass", 4 }, { "fail", 4 },
 		{ "none", 4 }, { "temperror", 9 }, { "W\xc3\xbcrm", 5 } };
 	struct buf facts[FACTS] = { 0 };

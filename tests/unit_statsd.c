@@ -19,21 +19,33 @@
 static void
 lines_are_as_statsd_reads_them(void **state)
 {
-	BUF(lines, STATSD_MAX);
-	BUF(none, STATSD_MAX);
-	BUF(tags, STATSD_MAX);
+	static const struct {
+		const char *name, *metric;
+		long long value;
+		const char *type;
+		struct statsd_tags tags;
+		const char *want;
+	} rows[] = {
+		{ "no tag", "tries", 2, "c", { 0 }, "swiftdrop.tries:2|c\n" },
+		{ "one", "put", 9223372036854775807, "ms", { .account = "a" },
+		    "swiftdrop.put:9223372036854775807|ms|#account:a\n" },
+		{ "all", "messages", 1, "c", { "stored", "a", "2.0.0" },
+		    "swiftdrop.messages:1|c|"
+		    "#outcome:stored,account:a,dsn:2.0.0\n" },
+		{ "first and last", "messages", 1, "c",
+		    { .outcome = "rejected", .dsn = "5.7.1" },
+		    "swiftdrop.messages:1|c|#outcome:rejected,dsn:5.7.1\n" },
+	};
+	size_t i;
 
 	(void)state;
-	statsd_add(&lines, "tries", 2, "c", &none);
-	statsd_tag(&tags, "outcome", "stored");
-	statsd_tag(&tags, "account", "archive");
-	statsd_add(&lines, "messages", 1, "c", &tags);
-	statsd_add(&lines, "put", 9223372036854775807, "ms", &tags);
-	unit_text("lines", buf_text(&lines),
-	    "swiftdrop.tries:2|c\n"
-	    "swiftdrop.messages:1|c|#outcome:stored,account:archive\n"
-	    "swiftdrop.put:9223372036854775807|ms|"
-	    "#outcome:stored,account:archive\n");
+	for (i = 0; i < COUNT(rows); i++) {
+		BUF(lines, STATSD_MAX);
+
+		statsd_add(&lines, rows[i].metric, rows[i].value, rows[i].type,
+		    &rows[i].tags);
+		unit_text(rows[i].name, buf_text(&lines), rows[i].want);
+	}
 }
 
 static void
@@ -42,40 +54,44 @@ a_value_cannot_end_its_tag(void **state)
 	static const struct {
 		const char *name, *in, *want;
 	} rows[] = {
-		{ "plain", "archive.2", "account:archive.2" },
-		{ "empty", "", "account:" },
-		{ "the protocol's own", "a,b|c:d#e@f\ng",
-		    "account:a_b_c_d_e_f_g" },
-		{ "blank and control", "a b\tc\x7f", "account:a_b_c_" },
-		{ "UTF-8", "b\xc3\xbcro", "account:b__ro" },
+		{ "plain", "archive.2", "archive.2" },
+		{ "empty", "", "" },
+		{ "the protocol's own", "a,b|c:d#e@f\ng", "a_b_c_d_e_f_g" },
+		{ "blank and control", "a b\tc\x7f", "a_b_c_" },
+		{ "UTF-8", "b\xc3\xbcro", "b__ro" },
 		{ "long",
 		    "0123456789012345678901234567890123456789"
 		    "0123456789012345678901234567890123456789",
-		    "account:0123456789012345678901234567890123456789"
+		    "0123456789012345678901234567890123456789"
 		    "012345678901234567890123" },
 	};
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(rows); i++) {
-		BUF(tags, STATSD_MAX);
+		const struct statsd_tags tags = { .account = rows[i].in };
+		BUF(lines, STATSD_MAX);
+		BUF(want, STATSD_MAX);
 
-		statsd_tag(&tags, "account", rows[i].in);
-		unit_text(rows[i].name, buf_text(&tags), rows[i].want);
+		statsd_add(&lines, "put", 1, "ms", &tags);
+		buf_addf(&want, "swiftdrop.put:1|ms|#account:%s\n",
+		    rows[i].want);
+		unit_text(rows[i].name, buf_text(&lines), buf_text(&want));
 	}
 }
+
+static const struct statsd_tags none;
 
 /* Lines stay whole when there is no room for all. */
 static void
 what_has_no_room_is_left_out(void **state)
 {
 	BUF(lines, 40);
-	BUF(tags, STATSD_MAX);
 
 	(void)state;
-	statsd_add(&lines, "tries", 1, "c", &tags);
-	statsd_add(&lines, "octets", 1234567890, "c", &tags);
-	statsd_add(&lines, "put", 5, "ms", &tags);
+	statsd_add(&lines, "tries", 1, "c", &none);
+	statsd_add(&lines, "octets", 1234567890, "c", &none);
+	statsd_add(&lines, "put", 5, "ms", &none);
 	unit_text("lines", buf_text(&lines), "swiftdrop.tries:1|c\n");
 }
 
@@ -96,7 +112,6 @@ static void
 send_two(const char *endpoint)
 {
 	BUF(lines, STATSD_MAX);
-	BUF(none, STATSD_MAX);
 
 	statsd_add(&lines, "tries", 1, "c", &none);
 	statsd_add(&lines, "auth", 0, "ms", &none);
@@ -186,7 +201,6 @@ static void
 nothing_is_sent_where_nothing_is_to_be_said(void **state)
 {
 	BUF(lines, STATSD_MAX);
-	BUF(none, STATSD_MAX);
 	struct sockaddr_in in = { .sin_family = AF_INET };
 	BUF(endpoint, 256);
 	socklen_t len;
