@@ -374,6 +374,16 @@ def test_journal(bench, store, places):
     assert str(session.log) == ""
 
 
+def fail_each_way(session, store):
+    """A message that is rejected, one deferred and one lost; the end."""
+    assert session.deliver(b"a\nb\r\n").code == 550
+    store.always("PUT", answer(503))
+    assert session.deliver(MESSAGE).code == 451
+    session.envelope()
+    session.hang_up()
+    session.ends(0)
+
+
 def test_each_verb_has_a_message_id(bench, store, relay, places):
     prefix, journal, _ = places
     session = bench.session(bench.config(
@@ -384,12 +394,7 @@ def test_each_verb_has_a_message_id(bench, store, relay, places):
     assert session.deliver(MESSAGE, recipients=both).code == 250
     relay.replies["DOT"] = standin.Mail.drop
     assert session.deliver(MESSAGE, recipients=both).code == 451
-    assert session.deliver(b"a\nb\r\n").code == 550
-    store.always("PUT", answer(503))
-    assert session.deliver(MESSAGE).code == 451
-    session.envelope()
-    session.hang_up()
-    session.ends(0)
+    fail_each_way(session, store)
     identifiers = {}
     for entry in map(fields, received(journal)):
         verb = entry["MESSAGE"].split(": ")[0].split()[-1]
@@ -526,12 +531,7 @@ def test_json_of_each_verb(bench, store, relay):
     session.greet()
     assert session.deliver(MESSAGE, recipients=[
         "box@example.com", "away@example.com"]).code == 451
-    assert session.deliver(b"a\nb\r\n").code == 550
-    store.always("PUT", answer(503))
-    assert session.deliver(MESSAGE).code == 451
-    session.envelope()
-    session.hang_up()
-    session.ends(0)
+    fail_each_way(session, store)
     lines = objects(session.log.path.read_bytes())
     assert [(line["MESSAGE"].split(":")[0], line["PRIORITY"])
             for line in lines] == [("in-doubt", "4"), ("rejected", "6"),
