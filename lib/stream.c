@@ -221,8 +221,6 @@ stream_flush(struct stream *s, int64_t deadline_ms)
 {
 	enum stream_status status;
 
-	if (s->discard || s->pending.len == 0)
-		return STREAM_OK;
 	status = send_all(s, s->pending.data, s->pending.len, deadline_ms);
 	buf_reset(&s->pending);
 	return status;
