@@ -204,6 +204,7 @@ $(B)/fuzz/fuzz_%: tests/fuzz_%.c $(PARTS:%=$(B)/fuzz/%.o)
 
 UNIT_FILES = swiftdrop.socket swiftdrop@.service swiftdrop-check.service \
 	swiftdrop-check.timer swiftdrop-login.service swiftdrop-login.timer \
+	swiftdrop-report@.service \
 	swiftq-run@.service swiftq-recover@.service swiftq-recover@.timer \
 	swiftq-purge@.service swiftq-purge@.timer
 

@@ -81,6 +81,7 @@ def test_everything_for_an_administrator_is_inside(package):
         "./lib/systemd/system/swiftdrop-check.timer",
         "./lib/systemd/system/swiftdrop-login.service",
         "./lib/systemd/system/swiftdrop-login.timer",
+        "./lib/systemd/system/swiftdrop-report@.service",
         "./lib/systemd/system/swiftq-run@.service",
         "./lib/systemd/system/swiftq-recover@.service",
         "./lib/systemd/system/swiftq-recover@.timer",

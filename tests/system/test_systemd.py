@@ -257,7 +257,8 @@ def test_installing_asks_nothing_and_enables_the_socket(machine):
 def test_systemd_analyze_verify_is_silent(machine):
     units = ("swiftdrop.socket", "swiftdrop@.service",
              "swiftdrop-check.service", "swiftdrop-check.timer",
-             LOGIN + ".service", LOGIN + ".timer")
+             LOGIN + ".service", LOGIN + ".timer",
+             "swiftdrop-report@.service")
     done = machine.run("systemd-analyze", "verify",
                        *(f"/lib/systemd/system/{unit}" for unit in units))
     assert done.stdout + done.stderr == ""
@@ -662,6 +663,37 @@ def test_the_check_shows_a_broken_account(machine, box):
     _write_ini(machine, box)
     machine.run("systemctl", "start", "swiftdrop-check.service")
     assert machine.run("systemctl", "--failed", "--no-legend").stdout == ""
+
+
+def test_a_check_that_fails_mails_root(machine, box):
+    """And so does a login. Here root's mail is for the very account: it waits
+    in Postfix's queue until that is mended, and is not lost."""
+    machine.write("/etc/default/swiftdrop", "MAILTO=orders@example.org\n")
+    try:
+        _write_ini(machine, box, key="wrong")
+        with _listening_on_loopback(machine):
+            _check_fails(machine)
+            _wait(lambda: machine.show("swiftdrop-report@swiftdrop-check"
+                                       ".service.service", "Result",
+                                       "ExecMainStatus")
+                  == {"Result": "success", "ExecMainStatus": "0"})
+            _wait(lambda: "orders@example.org" in machine.run(
+                "postqueue", "-p").stdout)
+            assert box.names("cur/") == []
+            _write_ini(machine, box)
+            machine.run("systemctl", "start", "swiftdrop-check.service")
+            _wait(lambda: machine.run("postqueue", "-f").returncode == 0
+                  and box.names("cur/"))
+    finally:
+        os.unlink(machine.path("/etc/default/swiftdrop"))
+    mail = box.only()[2].decode()
+    assert re.search("(?m)^Subject: swiftdrop-check.service failed on ", mail)
+    assert re.search("(?m)^Auto-Submitted: auto-generated", mail)
+    assert "Result=exit-code" in mail
+    assert "account=orders" in mail and "wrong" not in mail
+    unit = machine.run("systemctl", "show", "--property=OnFailure",
+                       f"{LOGIN}.service").stdout
+    assert unit == f"OnFailure=swiftdrop-report@{LOGIN}.service.service\n"
 
 
 def _check_fails(machine):
