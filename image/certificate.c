@@ -30,17 +30,6 @@ enum {
 	REMIND_MS = 86400 * 1000 /* between warnings of its end */
 };
 
-/* Otherwise OpenSSL asks on the terminal. */
-static int
-no_passphrase(char *text, int size, int rwflag, void *context)
-{
-	(void)text;
-	(void)size;
-	(void)rwflag;
-	(void)context;
-	return -1;
-}
-
 static void
 add_error(struct buf *reason, const char *what)
 {
@@ -55,6 +44,7 @@ static void
 check_pair(const struct settings *s, const struct buf *cert,
     const struct buf *key, int *days, struct buf *reason)
 {
+	char none[] = "";
 	BIO *cert_bio, *key_bio;
 	EVP_PKEY *private_key;
 	X509 *leaf; /* the first of the chain is the server's */
@@ -62,9 +52,9 @@ check_pair(const struct settings *s, const struct buf *cert,
 
 	cert_bio = BIO_new_mem_buf(buf_text(cert), (int)cert->len);
 	key_bio = BIO_new_mem_buf(buf_text(key), (int)key->len);
-	leaf = PEM_read_bio_X509(cert_bio, NULL, no_passphrase, NULL);
-	private_key =
-	    PEM_read_bio_PrivateKey(key_bio, NULL, no_passphrase, NULL);
+	/* With a passphrase given OpenSSL does not ask on the terminal. */
+	leaf = PEM_read_bio_X509(cert_bio, NULL, NULL, none);
+	private_key = PEM_read_bio_PrivateKey(key_bio, NULL, NULL, none);
 	BIO_free(cert_bio);
 	BIO_free(key_bio);
 	if (leaf == NULL)

@@ -74,7 +74,7 @@ files_become(unsigned int id)
 bool
 files_may_switch(struct buf *faults)
 {
-	const char *missing = NULL;
+	const char *missing;
 
 	if (geteuid() != 0) {
 		environment_fault(faults, "user",
@@ -84,29 +84,13 @@ files_may_switch(struct buf *faults)
 		    (unsigned int)geteuid());
 		return false;
 	}
-	if (setegid(POSTFIX_ID) == -1)
-		missing = "SETGID";
-	else if (seteuid(POSTFIX_ID) == -1)
-		missing = "SETUID";
+	missing = setegid(POSTFIX_ID) == -1   ? "SETGID"
+		  : seteuid(POSTFIX_ID) == -1 ? "SETUID"
+					      : NULL;
 	if (missing != NULL)
 		environment_fault(faults, "capabilities", "%s is missing",
 		    missing);
 	return be_root() == 0 && missing == NULL;
-}
-
-static int
-write_all(int fd, const char *data, size_t len)
-{
-	ssize_t n;
-
-	while (len > 0) {
-		n = write(fd, data, len);
-		if (n == -1)
-			return -1;
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
 }
 
 int
@@ -131,7 +115,9 @@ files_write(const char *path, mode_t mode, gid_t group, const struct buf *text)
 	(void)clock_gettime(CLOCK_REALTIME, &times[0]);
 	times[0].tv_sec -= 60;
 	times[1] = times[0];
-	if (result == -1 || write_all(fd, buf_text(text), text->len) == -1 ||
+	errno = ENOSPC; /* a write that is short tells no reason */
+	if (result == -1 ||
+	    write(fd, buf_text(text), text->len) != (ssize_t)text->len ||
 	    fchmod(fd, mode) == -1 || futimens(fd, times) == -1)
 		result = -1;
 	if (close(fd) == -1 || result == -1)
@@ -174,18 +160,15 @@ make_folder(const char *name, mode_t mode, uid_t user, gid_t group)
 int
 files_make_shared(const char *path, mode_t mode)
 {
-	int result, saved;
+	bool is_there;
 
 	if (setegid(FILTER_ID) == -1)
 		return -1;
-	result = mkdir(path, mode) == -1 && errno != EEXIST ? -1 : 0;
-	if (result == 0)
-		result = chmod(path, mode);
-	saved = errno;
-	if (setegid(0) == -1)
+	is_there = mkdir(path, mode) == 0 || errno == EEXIST;
+	if (setegid(0) == -1 || !is_there)
 		return -1;
-	errno = saved;
-	return result;
+	/* Whatever the umask is. */
+	return chmod(path, mode);
 }
 
 bool

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -35,26 +36,21 @@ enum {
 };
 
 static int
-bind_port(int family)
+bind_port(const struct addrinfo *a)
 {
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6,
-		.sin6_port = htons(LISTENER_PORT),
-		.sin6_addr = IN6ADDR_ANY_INIT };
-	struct sockaddr_in v4 = { .sin_family = AF_INET,
-		.sin_port = htons(LISTENER_PORT) };
-	const bool is_v6 = family == AF_INET6;
 	const int on = 1;
 	int fd, saved;
 
-	fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd =
+	    socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd == -1)
 		return -1;
 	/* Not one for both: for inet_protocols=ipv4 its clients are no IPv4. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-	    (!is_v6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on,
-			   sizeof(on)) == 0) &&
-	    bind(fd, is_v6 ? (const void *)&v6 : &v4,
-		is_v6 ? sizeof(v6) : sizeof(v4)) == 0)
+	    (a->ai_family == AF_INET ||
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) ==
+		    0) &&
+	    bind(fd, a->ai_addr, a->ai_addrlen) == 0)
 		return fd;
 	saved = errno;
 	(void)close(fd);
@@ -65,12 +61,16 @@ bind_port(int family)
 void
 listener_bind(struct listener *l, struct buf *faults)
 {
-	static const int families[LISTENER_SOCKETS] = { AF_INET, AF_INET6 };
+	const struct addrinfo hints = { .ai_flags = AI_PASSIVE,
+		.ai_socktype = SOCK_STREAM };
+	struct addrinfo *a, *all = NULL;
 	size_t i;
 
-	*l = (struct listener){ .control = -1 };
-	for (i = 0; i < LISTENER_SOCKETS; i++) {
-		l->sockets[i] = bind_port(families[i]);
+	if (getaddrinfo(NULL, "25", &hints, &all) != 0)
+		environment_fault(faults, "port 25", "%s", strerror(ENOMEM));
+	for (i = 0, a = all; a != NULL && i < LISTENER_SOCKETS;
+	     i++, a = a->ai_next) {
+		l->sockets[i] = bind_port(a);
 		/* A host without IPv6 is none to complain about. */
 		if (l->sockets[i] == -1 && errno != EAFNOSUPPORT &&
 		    errno != EADDRNOTAVAIL)
@@ -80,6 +80,7 @@ listener_bind(struct listener *l, struct buf *faults)
 					      "NET_BIND_SERVICE is missing"
 					    : "");
 	}
+	freeaddrinfo(all);
 }
 
 /* Waits that long; whether the parent closed its end meanwhile. */

@@ -14,7 +14,6 @@
 #include "buf.h"
 
 enum {
-	LISTENER_PORT = 25,
 	LISTENER_SOCKETS = 2 /* IPv4 and IPv6 */
 };
 
@@ -26,7 +25,8 @@ struct listener {
 
 /*
  * Binds the port on all addresses; connections are still refused.  Faults
- * are lines in *faults.  listener_close() is needed in every case.
+ * are lines in *faults.  The sockets must be -1 before, and listener_close()
+ * is needed in every case.
  */
 void listener_bind(struct listener *l, struct buf *faults);
 

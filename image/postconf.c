@@ -17,9 +17,6 @@ enum {
 	MAIN_MAX = 64 * 1024 * 1024 /* octets; POSTFIX_ variables are in it */
 };
 
-/* How the line of the server in front begins in postfix/master.cf. */
-static const char front[] = "smtp inet n ";
-
 /* An entry a line; value, where not NULL, stands for each one's own. */
 static void
 add_table(const struct table *t, const char *separator, const char *value,
@@ -135,6 +132,8 @@ add_service(const struct settings *s, const char *line, size_t len,
 void
 postconf_master(const struct settings *s, const char *base, struct buf *out)
 {
+	/* How the line of the server in front begins. */
+	static const char front[] = "smtp inet n ";
 	const size_t skip = strlen(front);
 	bool has_front = false;
 	size_t len;

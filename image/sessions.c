@@ -4,8 +4,7 @@
  * kernel knows its connections; swiftdrop is a process for each mail, those
  * that smtp(8) brings included.
  */
-#include <ctype.h>
-#include <dirent.h>
+#include <glob.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,33 +65,22 @@ count_table(const char *path)
 		   : 0;
 }
 
-static bool
-is_filter(const char *pid)
-{
-	BUF(name, 64);
-	BUF(path, 64);
-
-	buf_addf(&path, "/proc/%s/comm", pid);
-	return file_read(buf_text(&path), &name, NULL) == 0 &&
-	       strcmp(buf_text(&name), "swiftdrop\n") == 0;
-}
-
 static size_t
 count_filters(void)
 {
-	const struct dirent *entry;
-	DIR *folder;
-	size_t n;
+	glob_t processes;
+	size_t i, n = 0;
 
-	folder = opendir("/proc");
-	if (folder == NULL)
+	if (glob("/proc/[0-9]*/comm", GLOB_NOSORT, NULL, &processes) != 0)
 		return 0;
-	n = 0;
-	while ((entry = readdir(folder)) != NULL)
-		if (isdigit((unsigned char)entry->d_name[0]) &&
-		    is_filter(entry->d_name))
+	for (i = 0; i < processes.gl_pathc; i++) {
+		BUF(name, 64);
+
+		if (file_read(processes.gl_pathv[i], &name, NULL) == 0 &&
+		    strcmp(buf_text(&name), "swiftdrop\n") == 0)
 			n++;
-	(void)closedir(folder);
+	}
+	globfree(&processes);
 	return n;
 }
 
