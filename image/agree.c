@@ -4,6 +4,7 @@
  * code that swiftdrop reads them with, so that both sides route alike.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,8 @@ set_smtp(struct settings *s)
 	table_set(t, "SWIFTDROP_SMTP_REINJECT", "127.0.0.1:10026");
 	table_set(t, "SWIFTDROP_SMTP_ALLOW_REMOTE", "no");
 	table_set(t, "SWIFTDROP_SMTP_SPOOL_DIRECTORY", SPOOL_DIR);
-	table_set(t, "SWIFTDROP_SMTP_LOG", "postlog:" LOG_PATH);
+	table_set(t, "SWIFTDROP_SMTP_LOG",
+	    s->json ? "json:postlog:" LOG_PATH : "postlog:" LOG_PATH);
 }
 
 /* Loads all accounts from their variables.  0, or -1 with faults. */
@@ -74,17 +76,15 @@ set_token_files(struct settings *s, struct buf *faults)
 	size_t i, k;
 
 	for (i = 0; i < s->config.naccounts; i++) {
-		BUF(path, sizeof(TOKEN_DIR) + 20);
-
 		if (a[i].token_file != NULL ||
 		    a[i].auth_version == AUTH_TEMPURL)
 			continue;
 		for (k = 0; !config_same_login(&a[k], &a[i]); k++)
 			;
-		buf_addf(&path, TOKEN_DIR "/%zu", k);
-		a[i].token_file = strdup(buf_text(&path));
-		if (path.error != 0 || a[i].token_file == NULL)
+		if (asprintf(&a[i].token_file, TOKEN_DIR "/%zu", k) == -1) {
+			a[i].token_file = NULL;
 			buf_fail(faults, ENOMEM);
+		}
 	}
 }
 
@@ -232,18 +232,25 @@ add_targets(struct table *targets, const char *list)
 		(void)table_add(targets, target + strspn(target, " "), "");
 }
 
-/* Whether mail to one address comes to another by the forwards. */
+/* The addresses that mail to one comes to by the forwards, itself first. */
+static void
+reach(const struct settings *s, const char *from, struct table *reached)
+{
+	size_t i;
+
+	/* Without memory no loop is found here; Postfix ends them, too. */
+	(void)table_add(reached, from, "");
+	for (i = 0; i < reached->n; i++)
+		add_targets(reached,
+		    table_get(&s->forwards, reached->entries[i]->name));
+}
+
 static bool
 leads_to(const struct settings *s, const char *from, const char *to)
 {
 	TABLE(reached);
-	size_t i;
 
-	/* Without memory no loop is found here; Postfix ends them, too. */
-	(void)table_add(&reached, from, "");
-	for (i = 0; i < reached.n; i++)
-		add_targets(&reached,
-		    table_get(&s->forwards, reached.entries[i]->name));
+	reach(s, from, &reached);
 	return table_get(&reached, to) != NULL;
 }
 
@@ -285,6 +292,17 @@ check_forwards(struct settings *s, struct buf *faults)
 	}
 }
 
+static void
+check_lost(struct settings *s, const char *name, const char *address,
+    struct buf *faults)
+{
+	if (is_lost(s, address))
+		environment_fault(faults, name,
+		    "\"%s\" is in a domain of ours, but neither in RECIPIENTS "
+		    "nor in FORWARDS",
+		    address);
+}
+
 /* postmaster@domain goes to POSTMASTER, unless it goes somewhere already. */
 static void
 add_postmaster(struct settings *s, const char *domain, struct buf *warnings)
@@ -315,13 +333,28 @@ make_postmasters(struct settings *s, struct buf *faults, struct buf *warnings)
 		    "or FORWARDS have it");
 		return;
 	}
-	if (is_lost(s, buf_text(&s->postmaster)))
-		environment_fault(faults, "POSTMASTER",
-		    "\"%s\" is in a domain of ours, but neither in "
-		    "RECIPIENTS nor in FORWARDS",
-		    buf_text(&s->postmaster));
+	check_lost(s, "POSTMASTER", buf_text(&s->postmaster), faults);
 	for (i = 0; i < s->domains.n; i++)
 		add_postmaster(s, s->domains.entries[i]->name, warnings);
+}
+
+static void
+find_errormail(struct settings *s, struct buf *faults)
+{
+	TABLE(reached);
+	const char *address;
+	size_t i;
+
+	if (s->errormail.len == 0)
+		return;
+	check_lost(s, "ERRORMAIL", buf_text(&s->errormail), faults);
+	reach(s, buf_text(&s->errormail), &reached);
+	for (i = 0; i < reached.n; i++) {
+		address = reached.entries[i]->name;
+		if (table_get(&s->domains, domain_of(address)) != NULL &&
+		    claimed_by(s, address) != NULL)
+			s->errormail_account = claimed_by(s, address);
+	}
 }
 
 void
@@ -333,7 +366,6 @@ agree(struct settings *s, struct buf *faults, struct buf *warnings)
 	set_smtp(s);
 	make_domains(s);
 	/* Without all accounts and lists nothing can be said about claims. */
-	buf_adds(warnings, buf_text(&s->environment.warnings));
 	result = load_accounts(s, faults);
 	check_accounts(s, faults);
 	if (result == -1 || s->is_partial)
@@ -346,6 +378,8 @@ agree(struct settings *s, struct buf *faults, struct buf *warnings)
 	check_forwards(s, faults);
 	if (faults->len == before)
 		make_postmasters(s, faults, warnings);
+	if (faults->len == before)
+		find_errormail(s, faults);
 	buf_fail(faults, s->domains.error | s->forwards.error);
 }
 

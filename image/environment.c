@@ -19,14 +19,14 @@
 
 enum {
 	NAME_LIMIT = 128 * 1024, /* octets; the kernel's MAX_ARG_STRLEN */
-	VALUE_MAX = 1024 * 1024, /* octets; ten thousands of addresses */
-	WARNINGS_MAX = 16 * 1024 /* octets */
+	VALUE_MAX = 1024 * 1024  /* octets; ten thousands of addresses */
 };
 
 static const char *const names[] = { "MYHOSTNAME", "MYDOMAIN", "RECIPIENTS",
 	"FORWARDS", "POSTMASTER", "UPSTREAM_PROXY_PROTOCOL", "DEBUG",
 	"MESSAGE_SIZE_LIMIT", "MAX_PROCESSES", "TLS_CERT_FILE", "TLS_KEY_FILE",
-	"STARTUP_CHECK", "DRAIN_TIMEOUT", "LOGIN_INTERVAL" };
+	"STARTUP_CHECK", "DRAIN_TIMEOUT", "LOGIN_INTERVAL", "ERRORMAIL",
+	"LOG_FORMAT" };
 
 void
 environment_fault(struct buf *faults, const char *name, const char *format, ...)
@@ -143,13 +143,13 @@ is_near(const char *a, const char *b)
 
 /* Warns of what is nearly one of ours, by itself or less _FILE. */
 static void
-look_near(struct environment *e, const char *variable, const char *stem)
+look_near(const char *variable, const char *stem, struct buf *warnings)
 {
 	size_t i;
 
 	for (i = 0; i < COUNT(names); i++)
 		if (is_near(names[i], variable) || is_near(names[i], stem)) {
-			environment_fault(&e->warnings, variable,
+			environment_fault(warnings, variable,
 			    "is not read; should it be %s?", names[i]);
 			return;
 		}
@@ -157,7 +157,8 @@ look_near(struct environment *e, const char *variable, const char *stem)
 
 /* NAME=value */
 static void
-take(struct environment *e, const char *text, struct buf *faults)
+take(struct environment *e, const char *text, struct buf *faults,
+    struct buf *warnings)
 {
 	BUF(variable, NAME_LIMIT);
 	BUF(stem, NAME_LIMIT);
@@ -177,21 +178,21 @@ take(struct environment *e, const char *text, struct buf *faults)
 		 begins(name, "SWIFTDROP_"))
 		add(e, name, name, value, faults);
 	else
-		look_near(e, name, buf_text(&stem));
+		look_near(name, buf_text(&stem), warnings);
 }
 
 void
 environment_load(struct environment *e, char *const *environment,
-    struct buf *faults)
+    struct buf *faults, struct buf *warnings)
 {
 	char **all;
 	size_t i;
 
-	*e = (struct environment){ .warnings = { .max = WARNINGS_MAX } };
+	*e = (struct environment){ .variables = { .n = 0 } };
 	/* All but what is made up for services of our name. */
 	all = config_variables(environment, "");
 	for (i = 0; all != NULL && all[i] != NULL; i++)
-		take(e, all[i], faults);
+		take(e, all[i], faults, warnings);
 	buf_fail(faults, all == NULL ? ENOMEM : e->variables.error);
 	free(all);
 }
@@ -200,5 +201,4 @@ void
 environment_free(struct environment *e)
 {
 	table_free(&e->variables);
-	buf_free(&e->warnings);
 }

@@ -11,17 +11,17 @@
 
 struct environment {
 	struct table variables; /* full names, less _FILE where that was read */
-	struct buf warnings;    /* as faults; names that are nearly ours */
 };
 
 /*
  * Picks our variables out of environment (as environ(7), borrowed) and reads
  * the files of those given as NAME_FILE; those of the filter's own secrets
  * are left to config_load().  Every fault is one line in *faults that starts
- * with the variable's name.  environment_free() is needed in every case.
+ * with the variable's name; a name that is nearly ours is one in *warnings.
+ * environment_free() is needed in every case.
  */
 void environment_load(struct environment *e, char *const *environment,
-    struct buf *faults);
+    struct buf *faults, struct buf *warnings);
 
 /* Wipes and frees all. */
 void environment_free(struct environment *e);

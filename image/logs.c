@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Everybody's log lines.  postlogd(8) could serve swiftdrop too, by a socket
- * outside public/; but the early lines need a reader before it, and one
- * reader is enough.
+ * Everybody's log lines.  postlogd(8) could write Postfix's and swiftdrop's to
+ * stdout itself; but the first lines need a reader before it, and errormail.c
+ * wants to see all of them.
  */
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,10 +13,14 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
+#include "environment.h"
 #include "files.h"
 #include "logs.h"
 #include "paths.h"
@@ -30,8 +34,15 @@ enum {
 	STAMP = 15               /* "Mon DD HH:MM:SS", RFC 3164 section 4.1.2 */
 };
 
+/* The log's own state; there is one. */
+static struct {
+	logs_watch_fn *watch; /* borrowed; NULL for nobody */
+	void *context;        /* borrowed */
+	bool json;
+} state;
+
 static int
-open_socket(const char *path, struct buf *reason)
+open_socket(const char *path, struct buf *faults)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd;
@@ -43,37 +54,73 @@ open_socket(const char *path, struct buf *reason)
 	    bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
 	    chmod(path, 0666) == 0)
 		return fd;
-	buf_addf(reason, "%s: %s; ", path, strerror(errno));
+	environment_fault(faults, path, "%s", strerror(errno));
 	if (fd != -1)
 		(void)close(fd);
 	return -1;
 }
 
 void
-logs_open(struct logs *l, struct buf *reason)
+logs_open(int sockets[LOGS_SOCKETS], struct buf *faults)
 {
-	l->sockets[0] = open_socket("/dev/log", reason);
 	/* The folder lets nobody in but the filter's group. */
 	if (files_make_shared(LOG_DIR, 0710) == -1)
-		buf_addf(reason, LOG_DIR ": %s; ", strerror(errno));
-	else
-		l->sockets[1] = open_socket(LOG_PATH, reason);
+		environment_fault(faults, LOG_DIR, "%s", strerror(errno));
+	sockets[LOGS_POSTFIX] = open_socket("/dev/log", faults);
+	sockets[LOGS_FILTER] = open_socket(LOG_PATH, faults);
+}
+
+void
+logs_set(bool json, logs_watch_fn *watch, void *context)
+{
+	state.json = json;
+	state.watch = watch;
+	state.context = context;
+}
+
+/* "Mon DD HH:MM:SS host process[pid]: text", or anything, as MESSAGE. */
+static void
+add_json(const struct buf *line, struct buf *out)
+{
+	char *pid, *process, *rest = NULL, *text;
+	json_auto_t *object = NULL;
+	BUF(copy, LINE_LIMIT);
+
+	buf_adds(&copy, buf_text(line));
+	if (copy.len > STAMP)
+		rest = copy.data + STAMP + 1;
+	(void)strsep(&rest, " ");
+	process = strsep(&rest, "[");
+	pid = strsep(&rest, "]");
+	object = rest == NULL ? json_pack("{s:s}", "MESSAGE", buf_text(line))
+			      : json_pack("{s:s, s:s, s:s}", "MESSAGE",
+				    rest + strspn(rest, ": "), "process",
+				    process, "pid", pid);
+	text = json_dumps(object, JSON_COMPACT);
+	buf_addf(out, "%s\n", text == NULL ? "{}" : text);
+	free(text);
 }
 
 /* A line that cannot be written is lost: there is nowhere else to say so. */
 static void
-write_line(const struct buf *line)
+write_line(enum logs_source source, const struct buf *line)
 {
 	const char *data = buf_text(line);
-	size_t len;
+	BUF(out, LINE_LIMIT);
 	ssize_t n;
 
-	for (len = line->len; len > 0; len -= (size_t)n, data += n) {
-		n = write(STDOUT_FILENO, data, len);
+	if (state.watch != NULL)
+		state.watch(state.context, source, data);
+	if (state.json && *data != '{')
+		add_json(line, &out);
+	else
+		buf_addf(&out, "%s\n", data);
+	data = buf_text(&out);
+	while (*data != '\0') {
+		n = write(STDOUT_FILENO, data, strlen(data));
 		if (n == -1 && errno != EINTR)
 			return;
-		if (n == -1)
-			n = 0;
+		data += n == -1 ? 0 : n;
 	}
 }
 
@@ -91,7 +138,7 @@ void
 logs_line(const char *data, size_t len, const char *host, struct buf *line)
 {
 	const char *end;
-	size_t i;
+	size_t i, n;
 	bool syslog;
 
 	/* syslog(3) sends no newline, or one; a NUL may end the text. */
@@ -103,27 +150,27 @@ logs_line(const char *data, size_t len, const char *host, struct buf *line)
 		len -= (size_t)(end - data) + 1;
 		data = end + 1;
 	}
-	for (i = 0; i < len; i++) {
+	for (i = 0; i < len; i += n == 0 ? 1 : n) {
 		if (syslog && i == STAMP)
 			buf_addf(line, " %s", host);
-		buf_addc(line, is_control(data[i]) ? '?' : data[i]);
+		n = is_control(data[i]) ? 0 : utf8_length(data + i, len - i);
+		buf_add(line, n == 0 ? "?" : data + i, n == 0 ? 1 : n);
 	}
-	buf_addc(line, '\n');
 }
 
-void
-logs_pass_on(int socket)
+bool
+logs_pass_on(int socket, enum logs_source source)
 {
-	/* The log's own state; there is one reader. */
 	static char data[DATAGRAM_MAX];
 	BUF(line, LINE_LIMIT);
 	ssize_t n;
 
 	n = recv(socket, data, sizeof(data), 0);
 	if (n <= 0)
-		return;
+		return false;
 	logs_line(data, (size_t)n, host_name(), &line);
-	write_line(&line);
+	write_line(source, &line);
+	return true;
 }
 
 void
@@ -143,8 +190,7 @@ logs_say(const char *format, ...)
 	va_start(args, format);
 	buf_vaddf(&line, format, args);
 	va_end(args);
-	buf_addc(&line, '\n');
-	write_line(&line);
+	write_line(LOGS_OWN, &line);
 }
 
 void

@@ -16,6 +16,10 @@
 #define QUEUE_DIR   "/var/spool/postfix"
 #define SPOOL_DIR   QUEUE_DIR "/swiftdrop"
 #define PASS_SOCKET QUEUE_DIR "/private/smtpd"
+
+/* Of the server that image/master.cf has for our own mail. */
+#define ERRORMAIL_SOCKET QUEUE_DIR "/private/errormail"
+
 #define SHARE_DIR   "/usr/share/swiftdrop"
 #define FILTER_PATH "/usr/sbin/swiftdrop"
 

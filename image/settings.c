@@ -18,10 +18,6 @@
 #include "banned.h"
 
 enum {
-	SIZE_MIN = 1024,          /* octets; below, no mail fits */
-	PROCESSES_MAX = 10000,    /* more than a machine of this kind carries */
-	DRAIN_MAX = 3600,         /* seconds; longer than any session lasts */
-	LOGIN_MAX = 3600,         /* seconds; the default life of a token */
 	TARGETS_MAX = 1024 * 1024 /* octets; no variable is larger */
 };
 
@@ -88,18 +84,6 @@ check_host(const char *name)
 	return name[n - 1] == '.' ? "must not end with a dot" : NULL;
 }
 
-/* The name less its first label, when two labels or more remain. */
-static const char *
-default_domain(const char *hostname)
-{
-	const char *rest;
-
-	rest = strchr(hostname, '.');
-	if (rest == NULL || strchr(rest + 1, '.') == NULL)
-		return hostname;
-	return rest + 1;
-}
-
 /* Says that text is reason, the variable's fault, unless that is NULL. */
 static void
 refuse(const char *name, const char *text, const char *reason,
@@ -127,6 +111,8 @@ load_name(const struct settings *s, const char *name, const char *standard,
 static void
 load_host(struct settings *s, struct buf *faults)
 {
+	const char *domain;
+
 	s->myhostname = load_name(s, "MYHOSTNAME", NULL, faults);
 	if (s->myhostname == NULL) {
 		environment_fault(faults, "MYHOSTNAME",
@@ -134,8 +120,13 @@ load_host(struct settings *s, struct buf *faults)
 		    "as mail.example.org");
 		s->myhostname = NO_HOST;
 	}
-	s->mydomain =
-	    load_name(s, "MYDOMAIN", default_domain(s->myhostname), faults);
+	/* The name less its first label, when two labels or more remain. */
+	domain = strchr(s->myhostname, '.');
+	if (domain == NULL || strchr(domain + 1, '.') == NULL)
+		domain = s->myhostname;
+	else
+		domain++;
+	s->mydomain = load_name(s, "MYDOMAIN", domain, faults);
 }
 
 /* Whether the variable is the word yes; not set is the same as no. */
@@ -182,18 +173,20 @@ load_values(struct settings *s, struct buf *faults)
 	s->proxy =
 	    load_word(s, "UPSTREAM_PROXY_PROTOCOL", "haproxy", NULL, faults);
 	s->debug = load_word(s, "DEBUG", "yes", "no", faults);
+	s->json = load_word(s, "LOG_FORMAT", "json", "text", faults);
 	s->check_is_fatal =
 	    !load_word(s, "STARTUP_CHECK", "warn", "fatal", faults);
+	/* Below that no mail fits. */
 	s->message_size_limit = load_number(s, "MESSAGE_SIZE_LIMIT", 52428800,
-	    SIZE_MIN, SIZE_MAX_OBJECT, faults);
+	    1024, SIZE_MAX_OBJECT, faults);
 	s->max_processes =
-	    load_number(s, "MAX_PROCESSES", 100, 1, PROCESSES_MAX, faults);
+	    load_number(s, "MAX_PROCESSES", 100, 1, 10000, faults);
 	s->max_servers = s->max_processes > 100 ? s->max_processes : 100;
 	/* A little above swiftdrop's own deadline of 90 s. */
 	s->drain_timeout_s =
-	    load_number(s, "DRAIN_TIMEOUT", 100, 0, DRAIN_MAX, faults);
+	    load_number(s, "DRAIN_TIMEOUT", 100, 0, 3600, faults);
 	s->login_interval_s =
-	    load_number(s, "LOGIN_INTERVAL", 600, 0, LOGIN_MAX, faults);
+	    load_number(s, "LOGIN_INTERVAL", 600, 0, 3600, faults);
 	s->tls_cert_file = environment_get(&s->environment, "TLS_CERT_FILE");
 	s->tls_key_file = environment_get(&s->environment, "TLS_KEY_FILE");
 	if ((s->tls_cert_file == NULL) != (s->tls_key_file == NULL))
@@ -456,13 +449,13 @@ load_other_forms(struct settings *s)
 }
 
 static void
-load_postmaster(struct settings *s, struct buf *faults)
+load_address(const struct settings *s, const char *name, struct buf *key,
+    struct buf *faults)
 {
-	const char *reason, *text;
+	const char *text = environment_get(&s->environment, name);
 
-	text = environment_get(&s->environment, "POSTMASTER");
-	reason = text == NULL ? NULL : add_key(text, false, &s->postmaster);
-	refuse("POSTMASTER", text, reason, faults);
+	if (text != NULL)
+		refuse(name, text, add_key(text, false, key), faults);
 }
 
 /* Whether a variable is not the user's; says so. */
@@ -527,17 +520,19 @@ load_parameters(struct settings *s, const char *parameters, struct buf *faults)
 
 void
 settings_load(struct settings *s, char *const *environment,
-    const char *parameters, struct buf *faults)
+    const char *parameters, struct buf *faults, struct buf *warnings)
 {
-	*s = (struct settings){ .postmaster = { .max = 2 * ADDRESS_MAX } };
-	environment_load(&s->environment, environment, faults);
+	*s = (struct settings){ .postmaster = { .max = 2 * ADDRESS_MAX },
+		.errormail = { .max = 2 * ADDRESS_MAX } };
+	environment_load(&s->environment, environment, faults, warnings);
 	load_host(s, faults);
 	load_values(s, faults);
 	load_parameters(s, parameters, faults);
 	load_recipients(s, faults);
 	load_forwards(s, faults);
 	load_other_forms(s);
-	load_postmaster(s, faults);
+	load_address(s, "POSTMASTER", &s->postmaster, faults);
+	load_address(s, "ERRORMAIL", &s->errormail, faults);
 	buf_fail(faults, s->recipients.error | s->forwards.error |
 			     s->environment.variables.error);
 }
@@ -547,6 +542,7 @@ settings_free(struct settings *s)
 {
 	environment_free(&s->environment);
 	buf_free(&s->postmaster);
+	buf_free(&s->errormail);
 	table_free(&s->recipients);
 	table_free(&s->forwards);
 	table_free(&s->domains);

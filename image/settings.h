@@ -19,10 +19,12 @@ struct settings {
 	const char *myhostname;  /* borrowed from environment */
 	const char *mydomain;    /* borrowed from environment */
 	struct buf postmaster;   /* as an address_key(); empty where not set */
+	struct buf errormail;    /* the same */
 	struct table recipients; /* stored; as address_key(), or "@domain" */
 	struct table forwards;   /* their targets, with ", " between them */
 	bool proxy;              /* a PROXY protocol header comes first */
 	bool debug;
+	bool json; /* each line of the log */
 	bool check_is_fatal;
 	bool is_partial; /* a list could not be read at all; was told */
 	int64_t message_size_limit; /* octets */
@@ -37,6 +39,7 @@ struct settings {
 	/* What agree() adds. */
 	struct table domains; /* of recipients and forwards, and our own */
 	struct config config; /* as swiftdrop will read it */
+	const char *errormail_account; /* that stores its mail, or NULL */
 };
 
 /*
@@ -46,7 +49,7 @@ struct settings {
  * every case.
  */
 void settings_load(struct settings *s, char *const *environment,
-    const char *parameters, struct buf *faults);
+    const char *parameters, struct buf *faults, struct buf *warnings);
 
 /* Wipes and frees all. */
 void settings_free(struct settings *s);

@@ -28,10 +28,10 @@
 #include "banned.h"
 
 enum {
-	RENEW_MS = 10000,     /* between looks at what may be renewed */
-	DRAIN_MS = 200,       /* between looks at running sessions */
-	MASTER_MS = 10000,    /* for master(8) to end after SIGTERM */
-	LOGIN_MAX = 64 * 1024 /* octets that swiftdrop login may say */
+	RENEW_MS = 10000,        /* between looks at what may be renewed */
+	DRAIN_MS = 200,          /* between looks at running sessions */
+	MASTER_MS = 10000,       /* for master(8) to end after SIGTERM */
+	OUTPUT_MAX = 1024 * 1024 /* octets that a child may say */
 };
 
 /* What children inherit: nothing of what may hold a secret. */
@@ -52,8 +52,10 @@ start(struct supervisor *v, char *const *arguments, bool as_filter, int output)
 	pid_t pid;
 
 	pid = fork();
-	if (pid == -1)
+	if (pid == -1) {
 		logs_say("fork: %s", strerror(errno));
+		(void)close(output);
+	}
 	if (pid != 0)
 		return pid;
 	(void)sigprocmask(SIG_SETMASK, &v->inherited, NULL);
@@ -78,15 +80,22 @@ log_in(struct supervisor *v)
 	char *arguments[] = { (char[]){ FILTER_PATH }, (char[]){ "login" },
 		NULL };
 
-	if (v->settings->login_interval_s == 0 || v->login != 0)
+	if (v->settings->login_interval_s == 0 || v->login > 0)
 		return;
 	v->login_ms = clock_ms() + v->settings->login_interval_s * 1000;
 	v->login_output = memfd_create("login", MFD_CLOEXEC);
 	v->login = start(v, arguments, true, v->login_output);
-	if (v->login == -1) {
-		(void)close(v->login_output);
-		v->login = 0;
-	}
+}
+
+/* Appends what was said to an output of start(), and closes it. */
+static void
+take_output(int output, struct buf *said)
+{
+	BUF(path, 64);
+
+	buf_addf(&path, "/proc/self/fd/%d", output);
+	(void)file_read(buf_text(&path), said, NULL);
+	(void)close(output);
 }
 
 /*
@@ -96,16 +105,14 @@ log_in(struct supervisor *v)
 static void
 end_login(struct supervisor *v, int status)
 {
-	BUF(path, 64);
-	BUF(said, LOGIN_MAX);
-	BUF(lines, LOGIN_MAX);
-	BUF(failed, LOGIN_MAX);
+	BUF(said, OUTPUT_MAX);
+	BUF(lines, OUTPUT_MAX);
+	BUF(failed, OUTPUT_MAX);
 	char *line, *reason, *rest;
 
-	buf_addf(&path, "/proc/self/fd/%d", v->login_output);
-	if (file_read(buf_text(&path), &said, NULL) == -1 || said.len == 0)
+	take_output(v->login_output, &said);
+	if (said.len == 0)
 		buf_addf(&said, "wait status %d\n", status);
-	(void)close(v->login_output);
 	for (rest = said.data; (line = strsep(&rest, "\n")) != NULL;) {
 		if (status == 0 || *line == '\0' ||
 		    strstr(line, ": ok, ") != NULL)
@@ -168,15 +175,15 @@ static void
 turn(struct supervisor *v, int timeout_ms)
 {
 	struct pollfd fds[LOGS_SOCKETS + 1];
-	size_t i;
+	enum logs_source i;
 
 	for (i = 0; i < LOGS_SOCKETS; i++)
-		fds[i] = (struct pollfd){ v->logs.sockets[i], POLLIN, 0 };
+		fds[i] = (struct pollfd){ v->logs[i], POLLIN, 0 };
 	fds[LOGS_SOCKETS] = (struct pollfd){ v->signals, POLLIN, 0 };
 	if (poll(fds, LOGS_SOCKETS + 1, timeout_ms) > 0) {
 		for (i = 0; i < LOGS_SOCKETS; i++)
 			if ((fds[i].revents & POLLIN) != 0)
-				logs_pass_on(fds[i].fd);
+				(void)logs_pass_on(fds[i].fd, i);
 		if ((fds[LOGS_SOCKETS].revents & POLLIN) != 0)
 			take_signals(v);
 	}
@@ -201,15 +208,13 @@ wait_for(struct supervisor *v, int64_t ms)
 int
 supervise_init(struct supervisor *v)
 {
-	static char zone[64];
 	sigset_t set;
 	const char *tz;
 
 	tz = getenv("TZ");
-	if (tz != NULL &&
-	    snprintf(zone, sizeof(zone), "TZ=%s", tz) < (int)sizeof(zone))
-		clean_environment[2] = zone;
-	v->login_told.max = LOGIN_MAX;
+	if (tz != NULL && asprintf(&clean_environment[2], "TZ=%s", tz) == -1)
+		return -1;
+	v->login_told.max = OUTPUT_MAX;
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
@@ -225,18 +230,23 @@ supervise_init(struct supervisor *v)
 int
 supervise_check(struct supervisor *v)
 {
+	BUF(said, OUTPUT_MAX);
+	int output;
 	char *arguments[] = { (char[]){ FILTER_PATH }, (char[]){ "check" },
 		NULL };
 
 	/* Before, so that the check needs no token of its own. */
 	log_in(v);
-	while (!v->stop && v->login != 0)
+	while (!v->stop && v->login > 0)
 		turn(v, -1);
-	v->child = start(v, arguments, true, -1);
+	output = memfd_create("check", MFD_CLOEXEC);
+	v->child = start(v, arguments, true, output);
 	if (v->child == -1)
 		return -1;
 	while (!v->stop && v->child != 0)
 		turn(v, -1);
+	take_output(output, &said);
+	logs_say_lines("check", &said);
 	return !v->stop && WIFEXITED(v->status) && WEXITSTATUS(v->status) == 0
 		   ? 0
 		   : -1;
@@ -257,6 +267,7 @@ serve(struct supervisor *v)
 		}
 		if (clock_left_ms(v->login_ms) == 0)
 			log_in(v);
+		errormail_tell(&v->errormail);
 	}
 }
 
@@ -268,6 +279,12 @@ drain(struct supervisor *v)
 	size_t n;
 
 	listener_close(&v->listener);
+	/* It would count as a session.  We lack the capability KILL. */
+	if (v->login > 0 && seteuid(FILTER_ID) == 0) {
+		(void)kill(v->login, SIGKILL);
+		if (seteuid(0) == -1)
+			logs_say("error: user: %s", strerror(errno));
+	}
 	deadline_ms = clock_ms() + v->settings->drain_timeout_s * 1000;
 	n = sessions_count();
 	logs_say("port 25 is closed, %zu sessions running", n);
@@ -291,27 +308,22 @@ drain(struct supervisor *v)
 static int
 end_status(const struct supervisor *v)
 {
+	const bool exited = WIFEXITED(v->status);
+	const int n = exited ? WEXITSTATUS(v->status) : WTERMSIG(v->status);
+
 	if (v->stop)
 		return v->failed ? EX_SOFTWARE : EX_OK;
-	if (WIFEXITED(v->status))
-		logs_say("error: master(8) ended with status %d",
-		    WEXITSTATUS(v->status));
-	else
-		logs_say("error: master(8) was killed by signal %d",
-		    WTERMSIG(v->status));
-	return WIFEXITED(v->status) && WEXITSTATUS(v->status) != 0
-		   ? WEXITSTATUS(v->status)
-		   : EX_SOFTWARE;
+	logs_say("error: master(8) %s %d",
+	    exited ? "ended with status" : "was killed by signal", n);
+	return exited && n != 0 ? n : EX_SOFTWARE;
 }
 
 int
 supervise_run(struct supervisor *v)
 {
 	char *arguments[] = { (char[]){ "/usr/lib/postfix/sbin/master" },
-		(char[]){ "-s" }, (char[]){ "-c" }, (char[]){ CONFIG_DIR },
-		NULL };
+		(char[]){ "-c" }, (char[]){ CONFIG_DIR }, NULL };
 
-	/* What -s stands for: stdout stays, for maillog_file=/dev/stdout. */
 	v->child = start(v, arguments, false, -1);
 	if (v->child == -1)
 		return EX_OSERR;
@@ -324,5 +336,7 @@ supervise_run(struct supervisor *v)
 	if (v->child != 0)
 		drain(v);
 	listener_close(&v->listener);
+	while (logs_pass_on(v->logs[LOGS_POSTFIX], LOGS_POSTFIX))
+		;
 	return end_status(v);
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "errormail.h"
 #include "listener.h"
 #include "logs.h"
 #include "settings.h"
@@ -17,8 +18,9 @@ struct supervisor {
 	/* Takes changed files of the settings; whether Postfix must know. */
 	bool (*refresh)(void);
 	const struct settings *settings; /* borrowed */
-	struct logs logs;
+	int logs[LOGS_SOCKETS];          /* owned */
 	struct listener listener;
+	struct errormail errormail;
 	sigset_t inherited; /* signals blocked before we were */
 	int signals;        /* owned; signalfd(2) of SIGTERM, SIGINT, SIGCHLD */
 	pid_t child;        /* that supervise_wait() waits for */
@@ -39,7 +41,7 @@ int supervise_init(struct supervisor *v);
 
 /*
  * Logs in for every account, then runs swiftdrop's check of them as the
- * filter's user, its output on stdout.  Returns 0, or -1 when an account
+ * filter's user and logs what it says.  Returns 0, or -1 when an account
  * failed the check.
  */
 int supervise_check(struct supervisor *v);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,14 +26,11 @@
 #include "health.h"
 #include "paths.h"
 #include "postconf.h"
+#include "stream.h"
 #include "supervise.h"
 #include "text.h"
 
 #include "banned.h"
-
-#ifndef VERSION
-#define VERSION "unknown"
-#endif
 
 enum {
 	FAULTS_MAX = 256 * 1024,     /* octets of a list of faults */
@@ -45,17 +43,14 @@ static const struct {
 	postconf_fn *make;
 	const char *base; /* NULL for none */
 	const char *path;
-	mode_t mode;
-	gid_t group;
 } texts[] = {
-	{ postconf_main, SHARE_DIR "/main.cf", CONFIG_DIR "/main.cf", 0644, 0 },
-	{ postconf_master, SHARE_DIR "/master.cf", CONFIG_DIR "/master.cf",
-	    0644, 0 },
-	{ postconf_domains, NULL, CONFIG_DIR "/domains", 0644, 0 },
-	{ postconf_recipients, NULL, CONFIG_DIR "/recipients", 0644, 0 },
-	{ postconf_forwards, NULL, CONFIG_DIR "/forwards", 0644, 0 },
-	{ postconf_ini, NULL, INI_PATH, 0640, FILTER_ID },
-	{ health_describe, NULL, HEALTH_PATH, 0644, 0 },
+	{ postconf_main, SHARE_DIR "/main.cf", CONFIG_DIR "/main.cf" },
+	{ postconf_master, SHARE_DIR "/master.cf", CONFIG_DIR "/master.cf" },
+	{ postconf_domains, NULL, CONFIG_DIR "/domains" },
+	{ postconf_recipients, NULL, CONFIG_DIR "/recipients" },
+	{ postconf_forwards, NULL, CONFIG_DIR "/forwards" },
+	{ postconf_ini, NULL, INI_PATH },
+	{ health_describe, NULL, HEALTH_PATH },
 };
 
 static void
@@ -85,7 +80,7 @@ prepare_run_dir(struct buf *faults)
 static bool
 write_texts(const struct settings *s, struct buf *faults)
 {
-	bool changed = false;
+	bool changed = false, secret;
 	size_t i;
 
 	for (i = 0; i < COUNT(texts); i++) {
@@ -93,6 +88,7 @@ write_texts(const struct settings *s, struct buf *faults)
 		BUF(old, TEXT_MAX);
 		BUF(text, TEXT_MAX);
 
+		secret = texts[i].make == postconf_ini;
 		if (texts[i].base != NULL &&
 		    file_read(texts[i].base, &base, NULL) == -1) {
 			environment_fault(faults, texts[i].base, "%s",
@@ -105,8 +101,8 @@ write_texts(const struct settings *s, struct buf *faults)
 		    strcmp(buf_text(&old), buf_text(&text)) == 0)
 			continue;
 		changed = true;
-		if (files_write(texts[i].path, texts[i].mode, texts[i].group,
-			&text) == -1)
+		if (files_write(texts[i].path, secret ? 0640 : 0644,
+			secret ? FILTER_ID : 0, &text) == -1)
 			environment_fault(faults, texts[i].path, "%s",
 			    strerror(errno));
 	}
@@ -122,7 +118,7 @@ load(struct settings *s, struct buf *warnings, struct buf *faults)
 	buf_addc(&parameters, '\n');
 	if (file_read(SHARE_DIR "/postfix-parameters", &parameters, NULL) == -1)
 		environment_fault(faults, "image", "is damaged");
-	settings_load(s, environ, buf_text(&parameters), faults);
+	settings_load(s, environ, buf_text(&parameters), faults, warnings);
 	agree(s, faults, warnings);
 }
 
@@ -188,14 +184,51 @@ refresh(void)
 	return changed;
 }
 
+/* The filter looks no name up: what statsd is called becomes its address. */
+static void
+look_up_statsd(void)
+{
+	static const char name[] = "SWIFTDROP_SMTP_STATSD";
+	const struct addrinfo hints = { .ai_socktype = SOCK_DGRAM };
+	char address[NI_MAXHOST], *port, *value = getenv(name);
+	struct addrinfo *found;
+	BUF(endpoint, 4096);
+	int error;
+
+	port = value == NULL || stream_is_endpoint(value) ? NULL
+							  : strchr(value, ':');
+	if (port == NULL)
+		return;
+	*port++ = '\0';
+	error = getaddrinfo(value, NULL, &hints, &found);
+	if (error == 0) {
+		error = getnameinfo(found->ai_addr, found->ai_addrlen, address,
+		    sizeof(address), NULL, 0, NI_NUMERICHOST);
+		freeaddrinfo(found);
+		buf_addf(&endpoint,
+		    strchr(address, ':') == NULL ? "%s:%s" : "[%s]:%s", address,
+		    port);
+	}
+	if (error != 0)
+		logs_say("warning: %s: %s: %s; nothing is counted", name, value,
+		    gai_strerror(error));
+	/* Empty is not set; a name that stays is a fault. */
+	(void)setenv(name, error == 0 ? buf_text(&endpoint) : "", 1);
+}
+
 /* All that can be found wrong before anything runs. */
 static void
 configure(struct supervisor *v, struct settings *s, struct buf *faults)
 {
 	BUF(warnings, FAULTS_MAX);
-	BUF(reason, 4096);
 
+	look_up_statsd();
 	load(s, &warnings, faults);
+	v->errormail.address = buf_text(&s->errormail);
+	v->errormail.account = s->errormail_account;
+	v->errormail.hostname = s->myhostname;
+	logs_set(s->json, s->errormail.len > 0 ? errormail_see : NULL,
+	    &v->errormail);
 	logs_say_lines("warning", &warnings);
 	if (!files_may_switch(faults))
 		return;
@@ -207,11 +240,7 @@ configure(struct supervisor *v, struct settings *s, struct buf *faults)
 	if (!is_good(faults))
 		return;
 	files_prepare_queue(faults);
-	logs_open(&v->logs, &reason);
-	if (reason.len > 0)
-		logs_say("warning: %sreasons why Postfix does not start may "
-			 "be lost",
-		    buf_text(&reason));
+	logs_open(v->logs, faults);
 }
 
 /*
@@ -238,11 +267,13 @@ work(struct supervisor *v)
 		logs_say("error: signals: %s", strerror(errno));
 		return EX_OSERR;
 	}
-	if (supervise_check(v) == -1 && !v->stop &&
-	    v->settings->check_is_fatal) {
-		logs_say("error: an account fails; STARTUP_CHECK=warn starts "
-			 "all the same");
-		return EX_UNAVAILABLE;
+	if (supervise_check(v) == -1 && !v->stop) {
+		if (v->settings->check_is_fatal) {
+			logs_say("error: an account fails; STARTUP_CHECK=warn "
+				 "starts all the same");
+			return EX_UNAVAILABLE;
+		}
+		logs_say("warning: an account fails the check");
 	}
 	return v->stop ? EX_OK : supervise_run(v);
 }
@@ -251,10 +282,11 @@ static int
 run(void)
 {
 	struct settings s;
-	struct supervisor v = { .settings = &s,
+	struct supervisor v = {
+		.settings = &s,
 		.refresh = refresh,
 		.listener = { .sockets = { -1, -1 }, .control = -1 },
-		.logs = { { -1, -1 } } };
+	};
 	BUF(faults, FAULTS_MAX);
 	int status;
 
@@ -271,6 +303,7 @@ run(void)
 		status = EX_CONFIG;
 	}
 	listener_close(&v.listener);
+	table_free(&v.errormail.lines);
 	settings_free(&s);
 	return status;
 }

@@ -539,7 +539,7 @@ load(struct settings *s, char *const *environment, struct buf *faults)
 {
 	BUF(warnings, 1024 * 1024);
 
-	settings_load(s, environment, known, faults);
+	settings_load(s, environment, known, faults, &warnings);
 	agree(s, faults, &warnings);
 	check_lines(faults);
 	check_lines(&warnings);

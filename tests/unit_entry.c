@@ -19,6 +19,7 @@
 #include "failing.h"
 
 #include "image/agree.h"
+#include "image/errormail.h"
 #include "image/health.h"
 #include "image/logs.h"
 #include "image/paths.h"
@@ -131,7 +132,7 @@ load(struct loaded *l, const char *const *changes)
 	environment[n] = NULL;
 	l->faults = l->warnings = (struct buf){ .max = 65536 };
 	settings_load(&l->settings, (char *const *)(uintptr_t)environment,
-	    parameters, &l->faults);
+	    parameters, &l->faults, &l->warnings);
 	agree(&l->settings, &l->faults, &l->warnings);
 	if (l->faults.len != 0)
 		return;
@@ -212,6 +213,11 @@ static const struct {
 	{ { "POSTMASTER=z@example.org" },
 	    "POSTMASTER: \"z@example.org\" is in a domain of ours, but "
 	    "neither in RECIPIENTS nor in FORWARDS\n" },
+	{ { "ERRORMAIL=z@example.org" },
+	    "ERRORMAIL: \"z@example.org\" is in a domain of ours, but "
+	    "neither in RECIPIENTS nor in FORWARDS\n" },
+	{ { "ERRORMAIL=x" },
+	    "ERRORMAIL: \"x\" is not an address, as user@example.org\n" },
 	{ { "RECIPIENTS=[\"a@example.org\"" },
 	    "RECIPIENTS: is not JSON: ']' expected near end of file (line 1, "
 	    "column 16)\n" },
@@ -896,6 +902,37 @@ logins_have_token_files(void **state)
 }
 
 static void
+account_that_stores_the_mail_of_errormail(void **state)
+{
+	static const struct {
+		const char *changes[3];
+		const char *want; /* NULL for none */
+	} rows[] = {
+		{ { "ERRORMAIL=admin@example.net" }, NULL },
+		{ { "ERRORMAIL=a@example.org" }, "A" },
+		{ { "ERRORMAIL=G@example.org" }, "A" },
+		{ { "ERRORMAIL=f@example.org" }, NULL },
+		{ { "ERRORMAIL=postmaster@mx.example.org",
+		      "POSTMASTER=b@example.org" },
+		    "A" },
+		{ { NULL }, NULL },
+	};
+	const char *account;
+	struct loaded l;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		load(&l, rows[i].changes);
+		assert_string_equal(buf_text(&l.faults), "");
+		account = l.settings.errormail_account;
+		assert_string_equal(account == NULL ? "none" : account,
+		    rows[i].want == NULL ? "none" : rows[i].want);
+		unload(&l);
+	}
+}
+
+static void
 base_without_a_public_server_is_refused(void **state)
 {
 	static const char *const changes[] = { NULL };
@@ -919,12 +956,13 @@ log_lines_get_a_host_and_lose_control_characters(void **state)
 		const char *in, *want;
 	} rows[] = {
 		{ "<22>Nov  1 10:00:00 postfix/master[7]: text\n",
-		    "Nov  1 10:00:00 mx postfix/master[7]: text\n" },
+		    "Nov  1 10:00:00 mx postfix/master[7]: text" },
 		{ "Nov  1 10:00:00 mx swiftdrop[7]: text",
-		    "Nov  1 10:00:00 mx swiftdrop[7]: text\n" },
-		{ "a\nb\033[1mc\x7f", "a?b?[1mc?\n" },
-		{ "<not a priority> text", "<not a priority> text\n" },
-		{ "", "\n" },
+		    "Nov  1 10:00:00 mx swiftdrop[7]: text" },
+		{ "a\nb\033[1mc\x7f", "a?b?[1mc?" },
+		{ "m\xc3\xbc\xff", "m\xc3\xbc?" },
+		{ "<not a priority> text", "<not a priority> text" },
+		{ "", "" },
 	};
 	size_t i;
 
@@ -935,6 +973,152 @@ log_lines_get_a_host_and_lose_control_characters(void **state)
 		logs_line(rows[i].in, strlen(rows[i].in), "mx", &line);
 		assert_string_equal(buf_text(&line), rows[i].want);
 	}
+}
+
+/* A mail at once and an hour later, one when it is over, none for the same. */
+static void
+trouble_is_told_once_an_hour(void **state)
+{
+	static const char deferred[] =
+	    "Nov  1 10:00:00 mx swiftdrop[7]: deferred: client=x, account=A, "
+	    "dsn=4.3.5, reason=\"y\"";
+	static const char stored[] =
+	    "Nov  1 10:00:00 mx swiftdrop[7]: stored: client=x, account=A, "
+	    "object=z";
+	struct errormail e = { .address = "me@example.org" };
+	struct trouble *t = &e.troubles[0];
+	BUF(text, 65536);
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 1000; i++) {
+		errormail_see(&e, LOGS_FILTER, deferred);
+		errormail_report(&e, &text);
+	}
+	assert_string_equal(buf_text(&text),
+	    "failing: mail is deferred for account A, 1 times\n"
+	    "    Nov  1 10:00:00 mx swiftdrop[7]: deferred: client=x, "
+	    "account=A, dsn=4.3.5, reason=\"y\"\n");
+	buf_reset(&text);
+	t->told_ms -= 3600 * 1000;
+	errormail_report(&e, &text);
+	assert_non_null(strstr(buf_text(&text), "A, 1000 times\n"));
+	buf_reset(&text);
+	/* Another account's mail says nothing of this one. */
+	errormail_see(&e, LOGS_FILTER, "stored: client=x, account=B, object=z");
+	errormail_report(&e, &text);
+	assert_int_equal(text.len, 0);
+	errormail_see(&e, LOGS_FILTER, stored);
+	errormail_report(&e, &text);
+	assert_int_equal(strncmp(buf_text(&text),
+			     "over: mail is deferred for account A, 1000", 42),
+	    0);
+	buf_reset(&text);
+	/* Neither again within the hour, nor that this is over. */
+	errormail_see(&e, LOGS_FILTER, deferred);
+	errormail_report(&e, &text);
+	errormail_see(&e, LOGS_FILTER, stored);
+	errormail_report(&e, &text);
+	assert_int_equal(text.len, 0);
+	t->told_ms -= 3600 * 1000;
+	errormail_see(&e, LOGS_FILTER, deferred);
+	errormail_report(&e, &text);
+	assert_non_null(strstr(buf_text(&text), "A, 1 times\n"));
+	table_free(&e.lines);
+}
+
+static const struct {
+	enum logs_source source;
+	const char *begins, *ends, *want;
+} troubles[] = {
+	{ LOGS_FILTER, "stored: nrcpt=1, account=A, verdict=none",
+	    "stored: nrcpt=1, account=A, verdict=no-action",
+	    "rspamd is silent, 1 times" },
+	{ LOGS_OWN, "warning: login: A: failed, status=401",
+	    "all accounts log in again", "login, 1 times" },
+	{ LOGS_OWN, "warning: TLS_CERT_FILE: /c expires in 3 days",
+	    "TLS_CERT_FILE: the renewed certificate is in use",
+	    "certificate, 1 times" },
+	/* These are over when they are not seen for an hour. */
+	{ LOGS_OWN, "warning: an account fails the check", NULL,
+	    "check at the start, 1 times" },
+	{ LOGS_POSTFIX, "smtp[1]: A: to=<x@y.org>, status=bounced (no)", NULL,
+	    "forwards bounce, 1 times" },
+};
+
+static void
+each_kind_of_trouble_begins_and_ends(void **state)
+{
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < COUNT(troubles); i++) {
+		struct errormail e = { .address = "me@example.org" };
+		BUF(text, 65536);
+		BUF(want, 65536);
+
+		/* From elsewhere the same words mean nothing. */
+		errormail_see(&e, (troubles[i].source + 1) % (LOGS_OWN + 1),
+		    troubles[i].begins);
+		errormail_see(&e, troubles[i].source, troubles[i].begins);
+		errormail_report(&e, &text);
+		if (troubles[i].ends != NULL)
+			errormail_see(&e, troubles[i].source, troubles[i].ends);
+		else
+			e.troubles[0].last_ms -= 3600 * 1000;
+		errormail_report(&e, &text);
+		buf_addf(&want, "failing: %s\n    %s\nover: %s\n    %s\n",
+		    troubles[i].want, troubles[i].begins, troubles[i].want,
+		    troubles[i].begins);
+		assert_string_equal(buf_text(&text), buf_text(&want));
+		table_free(&e.lines);
+	}
+}
+
+static void
+mail_that_passes_by_itself_is_not_told(void **state)
+{
+	static const char deferred[] =
+	    "deferred: account=A, account=A, dsn=4.3.0, reason=\"x\"";
+	struct errormail e = { .address = "me@example.org" };
+	BUF(text, 65536);
+
+	(void)state;
+	errormail_see(&e, LOGS_FILTER, deferred);
+	errormail_see(&e, LOGS_FILTER, deferred);
+	/* Nor what becomes of our own mail. */
+	errormail_see(&e, LOGS_POSTFIX,
+	    "A: to=<me@example.org>, status=bounced (");
+	errormail_see(&e, LOGS_OWN,
+	    "error: ERRORMAIL: warning: login: A: failed");
+	errormail_report(&e, &text);
+	assert_int_equal(text.len, 0);
+	e.troubles[0].since_ms -= 5 * 60 * 1000;
+	errormail_see(&e, LOGS_FILTER, deferred);
+	errormail_report(&e, &text);
+	assert_non_null(strstr(buf_text(&text), "account A, 3 times\n"));
+	table_free(&e.lines);
+}
+
+/* Of all accounts that there may be, some are in the log alone. */
+static void
+more_troubles_than_there_is_room_for(void **state)
+{
+	struct errormail e = { .address = "me@example.org" };
+	char line[64];
+	BUF(text, 65536);
+	int i;
+
+	(void)state;
+	for (i = 0; i < 64; i++) {
+		(void)snprintf(line, sizeof(line),
+		    "deferred: x=y, account=A%d, dsn=4.3.5", i);
+		errormail_see(&e, LOGS_FILTER, line);
+	}
+	errormail_report(&e, &text);
+	assert_non_null(strstr(buf_text(&text), "account A31,"));
+	assert_null(strstr(buf_text(&text), "account A32,"));
+	table_free(&e.lines);
 }
 
 static void
@@ -974,9 +1158,14 @@ main(void)
 		cmocka_unit_test(wildcards_agree_when_they_overlap),
 		cmocka_unit_test(texts_follow_the_settings),
 		cmocka_unit_test(logins_have_token_files),
+		cmocka_unit_test(account_that_stores_the_mail_of_errormail),
 		cmocka_unit_test(base_without_a_public_server_is_refused),
 		cmocka_unit_test(
 		    log_lines_get_a_host_and_lose_control_characters),
+		cmocka_unit_test(trouble_is_told_once_an_hour),
+		cmocka_unit_test(each_kind_of_trouble_begins_and_ends),
+		cmocka_unit_test(mail_that_passes_by_itself_is_not_told),
+		cmocka_unit_test(more_troubles_than_there_is_room_for),
 		cmocka_unit_test(sessions_are_open_connections_to_our_port),
 	};
 

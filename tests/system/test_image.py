@@ -7,6 +7,7 @@ Everything here runs on a network of its own, so port 25 is ours.
 import contextlib
 import email.message
 import http.server
+import json
 import os
 import pathlib
 import re
@@ -190,6 +191,31 @@ def test_stores_mail_and_tells_so_on_stdout(run, settings, box):
     assert "warning" not in log.replace(
         "warning: TLS_CERT_FILE: is not set", "")
     assert "testing" not in log
+
+
+def test_log_as_json(run, settings, box):
+    container = run(settings(LOG_FORMAT="json", DEBUG="yes"))
+    # What a peer says is no second member of an object.
+    with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+        client.docmd('HELO x","pid":"1')
+        client.send(b"NOOP \xff\xfe\r\n")
+        client.getreply()
+    assert send(["a@example.org"])[0] == 250
+    container.await_text("proxy-accept: END-OF-MESSAGE: 250 2.0.0 Ok: stored")
+    container.signal()
+    assert container.wait() == 0
+    lines = [json.loads(line) for line in container.text().splitlines()
+             if not line.startswith("time=")]
+    stored = [line for line in lines
+              if line["MESSAGE"].startswith("stored: ")]
+    assert [line["ACCOUNT"] for line in stored] == ["A"]
+    by_process = {line.get("process"): line for line in lines}
+    for process_name in ("swiftdrop-entry", "postfix/master", "postfix/smtpd"):
+        line = by_process[process_name]
+        assert set(line) == {"MESSAGE", "process", "pid"}
+        assert int(line["pid"]) > 0
+    assert any(line["MESSAGE"] == "check: A: ok, container=" + box.name
+               for line in lines)
 
 
 def test_case_of_a_letter_outside_us_ascii_does_not_count(run, box):
@@ -532,6 +558,21 @@ def test_says_who_may_read_a_secret(podman, tmp_path, settings):
     assert status == 78, log
     assert "error: SWIFTDROP_A_KEY_FILE: cannot read /secrets/key: " in log
     assert "give it to root" in log
+
+
+@pytest.mark.parametrize("address, written", [
+    ("192.0.2.7", "192.0.2.7:8125"), ("2001:db8::7", "[2001:db8::7]:8125"),
+    (None, None)])
+def test_name_of_the_counter_is_looked_up(run, settings, address, written):
+    container = run(settings(SWIFTDROP_SMTP_STATSD="counter.invalid:8125"),
+                    *([f"--add-host=counter.invalid:{address}"]
+                      if address else []))
+    ini = pathlib.Path("/proc", container.pid(), "root/run/swiftdrop",
+                       "swiftdrop.ini").read_text()
+    assert re.findall("^statsd = (.*)$", ini, re.M) == \
+        ([written] if written else [])
+    told = "warning: SWIFTDROP_SMTP_STATSD: counter.invalid: "
+    assert (told in container.text()) == (written is None)
 
 
 def test_every_fault_is_named_at_once(podman, tmp_path):
@@ -883,6 +924,69 @@ def test_sigterm_does_not_wait_for_a_login(run, keystone_settings, logins,
         eventually(lambda: logins.count > count)
         container.signal()
         assert container.wait(10) == 0
+
+
+# ---- somebody hears of it ---------------------------------------------------
+
+def over_again(box, container):
+    """An account fails as its container is missing, and 20 mails with it."""
+    box.swift.connection().delete_container(box.name)
+    for _ in range(20):
+        assert send_refused(["a@example.org"]) == 451
+    container.await_text("reason=")
+
+
+def test_failing_account_is_mailed_once_and_its_end(run, settings, box,
+                                                    elsewhere):
+    container = run(settings(ERRORMAIL="admin@elsewhere.example"))
+    over_again(box, container)
+    [begun] = eventually(elsewhere.mails)
+    assert b"failing: mail is deferred for account A, " in begun
+    assert b"status=404" in begun and b"dsn=4.3.5" in begun
+    assert b"admin@elsewhere.example" in begun
+    box.swift.connection().put_container(box.name)
+    assert send(["a@example.org"])[0] == 250
+    mails = eventually(lambda: len(elsewhere.mails()) == 2
+                       and elsewhere.mails())
+    [over] = [text for text in mails if text != begun]
+    assert b"Subject: mail.example.org: over: mail is deferred for" in over
+    assert b"account A, 20 times" in over
+    for field in (b"From: ", b"Date: ", b"Message-Id: ",
+                  b"Auto-Submitted: auto-generated"):
+        assert b"\n" + field in over
+
+
+def test_mail_that_would_go_to_the_failing_account_is_in_the_log(
+        run, settings, box, elsewhere):
+    container = run(settings(ERRORMAIL="back@example.org"))
+    over_again(box, container)
+    told = "error: ERRORMAIL: failing: mail is deferred for account A, "
+    container.await_text(told)
+    box.swift.connection().put_container(box.name)
+    assert send(["a@example.org"])[0] == 250
+    eventually(lambda: len(box.names()) == 2)
+    mails = [content for _, _, content in box.objects()]
+    assert sum(b"over: mail is deferred for account A, 20 times" in content
+               for content in mails) == 1
+    assert container.text().count(told) == 1
+    assert elsewhere.mails() == []
+
+
+def test_bounce_of_a_forward_is_told(run, settings, elsewhere, box, lab_folder):
+    """By a way that takes it: the other refuses all."""
+    refusing = lab.Sink(f"{lab_folder}/errormail-{box.name}",
+                        options=["-f", "rcpt"])
+    refusing.start()
+    try:
+        run(settings(
+            ERRORMAIL="a@example.org", POSTMASTER="b@example.org",
+            POSTFIX_relayhost=f"[127.0.0.1]:{refusing.port}"))
+        assert send(["away@example.org"])[1] == "2.0.0 Ok: forwarded"
+        eventually(lambda: any(b"failing: forwards bounce, " in content
+                               for _, _, content in box.objects()))
+    finally:
+        refusing.stop()
+    assert elsewhere.mails() == []
 
 
 # ---- certificates -----------------------------------------------------------
