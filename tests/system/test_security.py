@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SECURITY.md: each measure names tests, and they are there."""
+"""SECURITY.md and README: what is promised names tests; they are there."""
 
 import re
 
@@ -22,10 +22,10 @@ def missing(text):
     return found
 
 
-def rows(text):
-    """The rows of the table of threats."""
-    return re.findall(r"^\|.*\|$", text.partition("## Threats")[2],
-                      flags=re.M)[2:]
+def rows(text, heading="## Threats"):
+    """The rows of the table below a heading."""
+    section = text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\|.*\|$", section, flags=re.M)[2:]
 
 
 def test_every_test_that_is_named_is_there():
@@ -35,6 +35,14 @@ def test_every_test_that_is_named_is_there():
 def test_every_threat_names_a_test():
     assert len(rows(TEXT)) > 15
     assert [row for row in rows(TEXT) if not NAMED.search(row)] == []
+
+
+def test_what_people_ask_for_is_shown_by_tests():
+    asked = rows((program.TOP / "README.md").read_text("utf-8"),
+                 "## What people ask for")
+    assert len(asked) == 9
+    assert [row for row in asked if not NAMED.search(row)] == []
+    assert missing("\n".join(asked)) == []
 
 
 def test_what_is_not_there_is_missed():
