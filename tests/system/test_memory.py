@@ -8,6 +8,7 @@ the distance between those that are tried; `make memory` tries them all.
 
 import json
 import os
+import signal
 import subprocess
 
 import pytest
@@ -21,6 +22,7 @@ STRIDE = int(os.environ.get("SWIFTDROP_STRIDE", "97"))
 # Most are libcrypto's and libcurl's own; ours stand before and behind them.
 LAST = 7300
 OURS = 140
+JUDGED = 1700   # where rspamd has refused the mail
 MAIL = b"Subject: memory\r\n\r\n" + b"x" * 200 + b"\r\n"
 DIALOGUE = ("EHLO client.example", "XFORWARD NAME=a.example ADDR=192.0.2.1",
             "MAIL FROM:<from@example.org> SIZE=300",
@@ -110,27 +112,41 @@ def test_no_memory_for_a_reply_ends_the_session(bench, store, preload):
     assert len(ends) > 3
 
 
+def replies_until_the_end(session):
+    """The codes of talk(), of which the seventh is for the mail data.
+
+    The program may end by SIGABRT: a token of JSON whose memory did not grow is
+    read past its end by Jansson (its issue 362), which glibc notices.
+    """
+    try:
+        return [reply.code for reply in talk(session)]
+    except AssertionError:
+        assert session.process.wait(program.PATIENCE) == -signal.SIGABRT
+        return []
+
+
 @pytest.mark.parametrize("on", (False, True), ids=("one", "all from it on"))
-def test_no_allocation_that_fails_lets_spam_pass(on, bench, store, preload):
+@pytest.mark.parametrize("recipients", ("box@example.com", "other@example.com"),
+                         ids=("stored", "forwarded"))
+def test_no_allocation_that_fails_lets_spam_pass(recipients, on, bench, store,
+                                                 relay, preload):
     with standin.Store() as rspamd:
         rspamd.always("POST", answer(200, json.dumps({
             "score": 20, "required_score": 15, "action": "reject",
             "symbols": {}}).encode()))
         config = bench.config(
             SMTP={"log": "none", "rspamd": rspamd.url,
-                  "rspamd_required": "yes"}, box=account(store, "tempurl"))
+                  "rspamd_required": "yes", "reinject": relay.place},
+            box={**account(store, "tempurl"), "recipients": recipients})
         for number in [*range(1, OURS, min(STRIDE, 3)),
-                       *range(OURS, LAST, STRIDE)]:
+                       *range(OURS, JUDGED, STRIDE)]:
             session = program.Session(("-c", config),
                                       env=preload(number, on))
-            try:
-                reply = talk(session)[-1]
-                assert reply.code >= 400, reply
-                assert store.objects == {}
-                assert reply.code < 500 or reply.status == "5.7.1", reply
-            except AssertionError as error:
-                raise AssertionError(f"allocation {number}: {error}") from error
-            finally:
-                session.cleanup()
+            codes = replies_until_the_end(session)
+            session.cleanup()
+            assert 250 not in codes[6:], number
+            assert codes[-1:] != [550] or len(codes) == 7, number
+            assert store.objects == {}, number
+            assert not any(mail.dot for mail in relay.mails), number
         session = bench.session(config)
         assert str(talk(session)[-1]) == "550 5.7.1 Message refused as spam"
