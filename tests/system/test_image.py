@@ -655,7 +655,9 @@ def test_secret_and_list_rewritten_in_a_running_image_are_taken(
     write("key", "testing\n")
     write("recipients", '["a@example.org", "b@example.org"]')
     write("own", "a@example.org, b@example.org")
-    environment = settings(SWIFTDROP_A_KEY_FILE="/files/key",
+    # A token would serve on when the key is wrong.
+    environment = settings(LOGIN_INTERVAL="0",
+                           SWIFTDROP_A_KEY_FILE="/files/key",
                            RECIPIENTS_FILE="/files/recipients",
                            SWIFTDROP_A_RECIPIENTS_FILE="/files/own")
     for name in ("RECIPIENTS", "SWIFTDROP_A_KEY", "SWIFTDROP_A_RECIPIENTS"):
