@@ -31,7 +31,7 @@
 
 /* What is under a name; what was answered; what became of the content. */
 mtype:content = { NOTHING, OURS, FOREIGN };
-mtype:answer = { OK, OTHER_ETAG, OTHER_2XX, CLASH, MISSING, REFUSED, BROKEN,
+mtype:http = { OK, OTHER_ETAG, OTHER_2XX, CLASH, MISSING, REFUSED, BROKEN,
 	NO_ANSWER, NOT_SENT };
 mtype:inject = { INJECT_OK, INJECT_REFUSED, INJECT_FAILED, INJECT_IN_DOUBT };
 mtype:verdict = { VERDICT_DONE, VERDICT_RETRY, VERDICT_RENAME };
@@ -47,7 +47,7 @@ mtype:content object[ACCOUNTS * NAMES] = NOTHING;
 bool coming[ACCOUNTS * NAMES]; /* its PUT got no answer and goes on */
 bool named[ACCOUNTS * NAMES];  /* in a line in-doubt */
 bool forwarded, dot_in_doubt, died;
-mtype:answer answer;
+mtype:http status;
 mtype:reply sent = NONE;
 
 /* The power fails, or somebody kills -9: before each step that shows. */
@@ -62,49 +62,49 @@ inline may_die() {
 inline world_put(i) {
 	may_die();
 	if
-	:: AT(i) != NOTHING -> answer = CLASH
+	:: AT(i) != NOTHING -> status = CLASH
 	:: AT(i) == NOTHING -> atomic {
 		if
 		:: AT(i) = OURS; COMING(i) = false;
 			if
-			:: answer = OK
-			:: answer = BROKEN
-			:: answer = NO_ANSWER
+			:: status = OK
+			:: status = BROKEN
+			:: status = NO_ANSWER
 			fi
 		:: AT(i) = FOREIGN; COMING(i) = false;
 			if
-			:: answer = OTHER_ETAG
-			:: answer = OTHER_2XX
-			:: answer = BROKEN
-			:: answer = NO_ANSWER
+			:: status = OTHER_ETAG
+			:: status = OTHER_2XX
+			:: status = BROKEN
+			:: status = NO_ANSWER
 			fi
-		:: answer = OTHER_2XX
-		:: answer = CLASH /* a copy of what is deleted knows the name */
-		:: answer = REFUSED
-		:: answer = BROKEN
-		:: answer = NO_ANSWER
-		:: answer = NOT_SENT
-		:: COMING(i) = true; answer = NO_ANSWER
+		:: status = OTHER_2XX
+		:: status = CLASH /* a copy of what is deleted knows the name */
+		:: status = REFUSED
+		:: status = BROKEN
+		:: status = NO_ANSWER
+		:: status = NOT_SENT
+		:: COMING(i) = true; status = NO_ANSWER
 #ifdef LATE
-		:: COMING(i) = true; answer = BROKEN
+		:: COMING(i) = true; status = BROKEN
 #endif
 		fi }
-	:: answer = REFUSED
-	:: answer = BROKEN
-	:: answer = NO_ANSWER
-	:: answer = NOT_SENT
+	:: status = REFUSED
+	:: status = BROKEN
+	:: status = NO_ANSWER
+	:: status = NOT_SENT
 	fi
 }
 
 inline world_head(i) {
 	may_die();
 	if
-	:: AT(i) == OURS -> answer = OK
-	:: AT(i) == FOREIGN -> answer = OTHER_ETAG
-	:: AT(i) == NOTHING -> answer = MISSING
-	:: answer = REFUSED
-	:: answer = BROKEN
-	:: answer = NO_ANSWER
+	:: AT(i) == OURS -> status = OK
+	:: AT(i) == FOREIGN -> status = OTHER_ETAG
+	:: AT(i) == NOTHING -> status = MISSING
+	:: status = REFUSED
+	:: status = BROKEN
+	:: status = NO_ANSWER
 	fi
 }
 
@@ -114,15 +114,15 @@ inline world_delete(i) {
 	if
 	:: atomic { AT(i) != NOTHING -> AT(i) = NOTHING; COMING(i) = false;
 		if
-		:: answer = OK
-		:: answer = BROKEN
-		:: answer = NO_ANSWER
+		:: status = OK
+		:: status = BROKEN
+		:: status = NO_ANSWER
 		fi }
-	:: AT(i) == NOTHING -> answer = MISSING
-	:: answer = REFUSED
-	:: answer = BROKEN
-	:: answer = NO_ANSWER
-	:: answer = NOT_SENT
+	:: AT(i) == NOTHING -> status = MISSING
+	:: status = REFUSED
+	:: status = BROKEN
+	:: status = NO_ANSWER
+	:: status = NOT_SENT
 	fi
 }
 
@@ -178,33 +178,33 @@ inline try_store(i) {
 	stored = false;
 	world_put(i);
 	if
-	:: answer == NO_ANSWER -> unheard[i] = true; world_put(i)
+	:: status == NO_ANSWER -> unheard[i] = true; world_put(i)
 	:: true
 	fi;
-	unheard[i] = unheard[i] || answer == NO_ANSWER;
-	exists[i] = exists[i] || unheard[i] || answer == OK ||
-		answer == OTHER_ETAG || answer == OTHER_2XX || answer == BROKEN;
+	unheard[i] = unheard[i] || status == NO_ANSWER;
+	exists[i] = exists[i] || unheard[i] || status == OK ||
+		status == OTHER_ETAG || status == OTHER_2XX || status == BROKEN;
 	if
-	:: IS_OURS(answer) -> stored = true; verdict = VERDICT_DONE
-	:: !IS_OURS(answer) && answer == OTHER_ETAG -> verdict = VERDICT_RENAME
+	:: IS_OURS(status) -> stored = true; verdict = VERDICT_DONE
+	:: !IS_OURS(status) && status == OTHER_ETAG -> verdict = VERDICT_RENAME
 #ifdef ANY_2XX
-	:: answer == OTHER_2XX -> stored = true; verdict = VERDICT_DONE
+	:: status == OTHER_2XX -> stored = true; verdict = VERDICT_DONE
 #else
-	:: answer == OTHER_2XX -> verdict = VERDICT_DONE
+	:: status == OTHER_2XX -> verdict = VERDICT_DONE
 #endif
-	:: answer == REFUSED -> verdict = VERDICT_DONE
-	:: answer == REFUSED -> verdict = VERDICT_RETRY /* 401, 408, 422, 429 */
-	:: answer == BROKEN || answer == NO_ANSWER || answer == NOT_SENT ->
+	:: status == REFUSED -> verdict = VERDICT_DONE
+	:: status == REFUSED -> verdict = VERDICT_RETRY /* 401, 408, 422, 429 */
+	:: status == BROKEN || status == NO_ANSWER || status == NOT_SENT ->
 		verdict = VERDICT_RETRY
-	:: answer == CLASH -> /* an earlier try of ours? */
+	:: status == CLASH -> /* an earlier try of ours? */
 		world_head(i);
 		if
-		:: IS_OURS(answer) -> exists[i] = true; stored = true;
+		:: IS_OURS(status) -> exists[i] = true; stored = true;
 			verdict = VERDICT_DONE
 #ifdef TRUST_412
-		:: answer == MISSING -> stored = true; verdict = VERDICT_DONE
+		:: status == MISSING -> stored = true; verdict = VERDICT_DONE
 #endif
-		:: answer == BROKEN || answer == NO_ANSWER ->
+		:: status == BROKEN || status == NO_ANSWER ->
 			verdict = VERDICT_RETRY
 		:: else -> verdict = VERDICT_RENAME
 		fi
@@ -226,7 +226,7 @@ inline swift_delete(i) {
 	do
 	:: world_delete(i);
 		if
-		:: answer == OK || answer == MISSING || answer == REFUSED ->
+		:: status == OK || status == MISSING || status == REFUSED ->
 			verdict = VERDICT_DONE
 		:: else -> verdict = VERDICT_RETRY
 		fi;
@@ -236,11 +236,11 @@ inline swift_delete(i) {
 		:: !once_more -> break
 		fi
 	od;
-	deleted = (answer == OK);
-	gone = (deleted || answer == MISSING);
+	deleted = (status == OK);
+	gone = (deleted || status == MISSING);
 	if
 	:: gone
-	:: !gone -> world_head(i); gone = (answer == MISSING)
+	:: !gone -> world_head(i); gone = (status == MISSING)
 	fi
 }
 
@@ -259,7 +259,7 @@ inline swift_withdraw(i) {
 		gone = false;
 		deleted = false;
 		deletes = 0;
-		answer = 0;
+		status = 0;
 		verdict = 0;
 		once_more = false
 #endif
@@ -282,7 +282,7 @@ inline swift_store(i) {
 	od;
 	/* Nobody asks for these again; that is the same state then. */
 	tries = 0;
-	answer = 0;
+	status = 0;
 	verdict = 0;
 	once_more = false
 }
@@ -309,6 +309,14 @@ inline refuse() {
 
 /* The size, a bare LF, the spool. */
 inline refuse_message() {
+	if
+	:: true
+	:: refuse()
+	fi
+}
+
+/* What rspamd says of it. */
+inline refuse_verdict() {
 	if
 	:: true
 	:: refuse()
@@ -406,6 +414,10 @@ inline accept_all() {
 inline deliver_commit() {
 	refuse_message();
 	if
+	:: r == NONE -> refuse_verdict()
+	:: else
+	fi;
+	if
 	:: r == NONE ->
 		add_places();
 		if
@@ -456,13 +468,17 @@ inline send_reply(reply) {
 	sent = reply
 }
 
+inline answer(reply) {
+	send_reply(reply)
+}
+
 inline receive() {
 #ifdef REPLY_FIRST
-	send_reply(REPLY_2YZ);
+	answer(REPLY_2YZ);
 	deliver_commit()
 #else
 	deliver_commit();
-	send_reply(r)
+	answer(r)
 #endif
 }
 

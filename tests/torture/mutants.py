@@ -70,7 +70,7 @@ MUTANTS = {
     "reply before all": Mutant(
         "lost", "session.c",
         r"(\n\tr = status == STREAM_OK) \? deliver_commit(.*?)"
-        r"\n\tstatus = send_reply\(s, r\);",
+        r"\n\tif \(r != NULL\)\n\t\tstatus = answer\(s, r\);",
         r"\n\tstatic const struct reply all_is_well = {.code = 250, "
         r'.text = "2.0.0 Ok"};\n'
         r"\tstatus = send_reply(s, &all_is_well);\n"
