@@ -221,12 +221,12 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	*spent_ms += clock_ms() - started_ms;
 	p->status = r->status;
 	p->retry_after_ms = r->retry_after_ms;
-	if (r->read != NULL && (r->resent || fault == HTTP_NO_ANSWER))
-		p->unheard = true;
 	/* It may be there: a 503 says that fewer copies are than should be. */
-	if (r->read != NULL && (p->unheard || r->status / 100 == 2 ||
-				   r->status / 100 == 5))
-		p->exists = true;
+	if (r->read != NULL &&
+	    (r->resent || fault == HTTP_NO_ANSWER || r->status / 100 == 2 ||
+		r->status / 100 == 5))
+		p->exists++;
+	p->unheard |= r->read != NULL && fault == HTTP_NO_ANSWER;
 	buf_reset(&p->reason);
 	add_answer(r, &p->reason);
 	buf_reset(&p->trans);
@@ -717,7 +717,7 @@ try_store(struct swift *s, struct swift_put *p)
 		return verdict;
 	verdict = request(s, p, "HEAD", false);
 	if (p->outcome == SWIFT_STORED && swift_is_ours(s, p)) {
-		p->exists = true;
+		p->exists += p->exists == 0 ? 1 : 0;
 		return VERDICT_DONE;
 	}
 	p->outcome = SWIFT_TEMPORARY;
@@ -853,13 +853,13 @@ swift_withdraw(struct swift *s, struct swift_put *p, int64_t deadline_ms)
 	long status;
 	bool gone;
 
-	if (!p->exists)
+	if (p->exists == 0)
 		return;
 	buf_adds(&reason, "possible duplicate: not deleted, ");
 	gone = swift_delete(s, p, deadline_ms, &reason, &status) == 0;
-	/* What nobody answered may come when it has been looked for. */
-	gone = gone && (status / 100 == 2 || !p->unheard);
-	p->exists = false;
+	/* What got no answer may arrive now, unless it is what was deleted. */
+	gone &= !p->unheard || (status / 100 == 2 && p->exists == 1);
+	p->exists = 0;
 	p->unheard = false;
 	if (gone)
 		return;

@@ -48,8 +48,8 @@ struct swift_put {
 	bool plain;      /* without metadata */
 
 	enum swift_outcome outcome;
-	bool exists;  /* something may be stored under the name */
-	bool unheard; /* a try got no answer and may still arrive */
+	unsigned int exists; /* tries that may have stored it by its name */
+	bool unheard;        /* one got no answer and may still arrive */
 	unsigned int tries;
 	const char *request;    /* the newest: its method, "" for none */
 	long status;            /* of its answer, 0 for none */

@@ -43,8 +43,11 @@ mtype:reply = { NONE, REPLY_2YZ, REPLY_4YZ };
 #define COMING(i) coming[(i) * NAMES + name[i]]
 #define NAMED(i) named[(i) * NAMES + name[i]]
 
+/* More than one is as many as another. */
+#define ONE_MORE(n) ((n) == 0 -> 1 : 2)
+
 mtype:content object[ACCOUNTS * NAMES] = NOTHING;
-bool coming[ACCOUNTS * NAMES]; /* its PUT got no answer and goes on */
+byte coming[ACCOUNTS * NAMES]; /* PUTs without an answer that go on */
 bool named[ACCOUNTS * NAMES];  /* in a line in-doubt */
 bool forwarded, dot_in_doubt, died;
 mtype:http status;
@@ -58,20 +61,33 @@ inline may_die() {
 	fi
 }
 
+/*
+ * What went on without an answer is done before the next request of that name,
+ * or after all of them; if there is an object by then, it is refused (412).
+ */
+inline world_catches_up(i) {
+	do
+	:: atomic { COMING(i) > 0 -> COMING(i)--;
+		AT(i) = (AT(i) == NOTHING -> OURS : AT(i)) }
+	:: break
+	od
+}
+
 /* If-None-Match: *.  5yz, 202 and silence say nothing of what is there. */
-inline world_put(i) {
+inline world_put(i, may_go_on) {
 	may_die();
+	world_catches_up(i);
 	if
 	:: AT(i) != NOTHING -> status = CLASH
 	:: AT(i) == NOTHING -> atomic {
 		if
-		:: AT(i) = OURS; COMING(i) = false;
+		:: AT(i) = OURS;
 			if
 			:: status = OK
 			:: status = BROKEN
 			:: status = NO_ANSWER
 			fi
-		:: AT(i) = FOREIGN; COMING(i) = false;
+		:: AT(i) = FOREIGN;
 			if
 			:: status = OTHER_ETAG
 			:: status = OTHER_2XX
@@ -84,9 +100,10 @@ inline world_put(i) {
 		:: status = BROKEN
 		:: status = NO_ANSWER
 		:: status = NOT_SENT
-		:: COMING(i) = true; status = NO_ANSWER
+		:: may_go_on -> COMING(i) = ONE_MORE(COMING(i));
+			status = NO_ANSWER
 #ifdef LATE
-		:: COMING(i) = true; status = BROKEN
+		:: COMING(i) = ONE_MORE(COMING(i)); status = BROKEN
 #endif
 		fi }
 	:: status = REFUSED
@@ -98,6 +115,7 @@ inline world_put(i) {
 
 inline world_head(i) {
 	may_die();
+	world_catches_up(i);
 	if
 	:: AT(i) == OURS -> status = OK
 	:: AT(i) == FOREIGN -> status = OTHER_ETAG
@@ -108,11 +126,11 @@ inline world_head(i) {
 	fi
 }
 
-/* What was there and is deleted does not come again. */
 inline world_delete(i) {
 	may_die();
+	world_catches_up(i);
 	if
-	:: atomic { AT(i) != NOTHING -> AT(i) = NOTHING; COMING(i) = false;
+	:: atomic { AT(i) != NOTHING -> AT(i) = NOTHING;
 		if
 		:: status = OK
 		:: status = BROKEN
@@ -141,30 +159,12 @@ inline world_dot() {
 	fi
 }
 
-/* What goes on after we have lost sight of it. */
-#define ARRIVES(x) \
-	:: atomic { coming[x] && object[x] == NOTHING -> \
-		object[x] = OURS; coming[x] = false }
-
-active proctype late_puts() {
-end:	do
-	ARRIVES(0)
-	ARRIVES(1)
-	ARRIVES(2)
-	ARRIVES(3)
-#if TRIES > 2
-	ARRIVES(4)
-	ARRIVES(5)
-#endif
-	od
-}
-
 /* ---- swift.c ------------------------------------------------------------ */
 
-bool exists[ACCOUNTS], unheard[ACCOUNTS];
-byte name[ACCOUNTS], tries;
+bool unheard[ACCOUNTS];
+byte exists[ACCOUNTS], name[ACCOUNTS], tries;
 mtype:verdict verdict;
-bool stored, once_more, gone, deleted;
+bool stored, resent, once_more, gone, deleted;
 byte deletes;
 
 #ifdef NO_ETAG
@@ -173,17 +173,29 @@ byte deletes;
 #define IS_OURS(a) ((a) == OK)
 #endif
 
-/* libcurl may send a request again over a new connection by itself. */
+/*
+ * Over a connection that turns out to be closed libcurl sends a request again
+ * by itself: the first one is over then, and may have been done.
+ */
 inline try_store(i) {
 	stored = false;
-	world_put(i);
+	resent = false;
 	if
-	:: status == NO_ANSWER -> unheard[i] = true; world_put(i)
-	:: true
+	:: world_put(i, true)
+	:: world_put(i, false);
+		if
+		:: status == NO_ANSWER -> resent = true; world_put(i, true)
+		:: else
+		fi
 	fi;
 	unheard[i] = unheard[i] || status == NO_ANSWER;
-	exists[i] = exists[i] || unheard[i] || status == OK ||
-		status == OTHER_ETAG || status == OTHER_2XX || status == BROKEN;
+	if
+	:: resent || status == OK || status == OTHER_ETAG ||
+		status == OTHER_2XX || status == BROKEN || status == NO_ANSWER ->
+		exists[i] = ONE_MORE(exists[i])
+	:: else
+	fi;
+	resent = false;
 	if
 	:: IS_OURS(status) -> stored = true; verdict = VERDICT_DONE
 	:: !IS_OURS(status) && status == OTHER_ETAG -> verdict = VERDICT_RENAME
@@ -199,7 +211,8 @@ inline try_store(i) {
 	:: status == CLASH -> /* an earlier try of ours? */
 		world_head(i);
 		if
-		:: IS_OURS(status) -> exists[i] = true; stored = true;
+		:: IS_OURS(status) -> stored = true;
+			exists[i] = exists[i] + (exists[i] == 0);
 			verdict = VERDICT_DONE
 #ifdef TRUST_412
 		:: status == MISSING -> stored = true; verdict = VERDICT_DONE
@@ -247,14 +260,13 @@ inline swift_delete(i) {
 inline swift_withdraw(i) {
 	if
 #ifndef NO_WITHDRAW
-	:: exists[i] ->
+	:: exists[i] > 0 ->
 		swift_delete(i);
 #ifndef NOT_FOUND_IS_GONE
-		/* What nobody answered may come when it was looked for. */
-		gone = gone && (deleted || !unheard[i]);
+		gone = gone && (!unheard[i] || (deleted && exists[i] == 1));
 #endif
 		NAMED(i) = NAMED(i) || !gone;
-		exists[i] = false;
+		exists[i] = 0;
 		unheard[i] = false;
 		gone = false;
 		deleted = false;
@@ -277,7 +289,14 @@ inline swift_store(i) {
 		:: once_more && verdict != VERDICT_RENAME
 		:: once_more && verdict == VERDICT_RENAME ->
 			swift_withdraw(i);
-			name[i]++
+			/* What is named may be there, or not. */
+			d_step {
+				if
+				:: NAMED(i) -> AT(i) = NOTHING; COMING(i) = 0
+				:: else
+				fi;
+				name[i]++
+			}
 		fi
 	od;
 	/* Nobody asks for these again; that is the same state then. */
@@ -323,10 +342,10 @@ inline refuse_verdict() {
 	fi
 }
 
+/* The first account alone is as the second alone. */
 inline add_places() {
 	if
 	:: to[0] = true
-	:: to[1] = true
 	:: to[0] = true; to[1] = true
 	:: to_others = true
 	:: to_others = true; to[0] = true
@@ -486,7 +505,7 @@ inline receive() {
 
 #define STORED(i) (!to[i] || AT(i) == OURS)
 #define STAYS(i, n) (object[(i) * NAMES + n] != NOTHING || \
-	coming[(i) * NAMES + n])
+	coming[(i) * NAMES + n] > 0)
 #define PROMISED(i, n) (sent == REPLY_2YZ && name[i] == n)
 
 bool holds_stored, holds_forwarded, holds_named;

@@ -2,6 +2,7 @@
 """What tests/torture finds in two minutes of it, and that it finds what it is
 for."""
 
+import itertools
 import pathlib
 import subprocess
 
@@ -40,6 +41,14 @@ def test_nothing_is_lost_whatever_fails(around, swiftdrop_binary):
     assert result.counts["250"] > MAILS / 4
     assert result.counts["451"] > MAILS / 10
     assert result.counts["forwarded"] > MAILS / 10
+    assert {"met: store", "met: behind", "met: client", "met: call"} <= \
+        set(result.counts)
+
+
+def test_a_seed_repeats_the_plan():
+    def begin(seed):
+        return list(itertools.islice(plan.batches(seed), 20))
+    assert begin(7) == begin(7) != begin(8)
 
 
 @pytest.mark.parametrize("first, name", enumerate(mutants.MUTANTS))

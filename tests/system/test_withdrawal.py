@@ -152,6 +152,16 @@ def test_what_may_still_arrive_is_named(status, bench, store):
     assert doubts(log) == places(store.objects) == places([first.path])
 
 
+def test_one_of_several_tries_may_still_arrive(bench, store):
+    """What is deleted was the first; the second is not there yet."""
+    store.once("PUT", lost)
+    store.always("PUT", drop)
+    log = deliver(bench, store, retries="1")
+    assert store.objects == {}
+    store.apply(store.of("PUT")[-1])
+    assert doubts(log) == places(store.objects)
+
+
 # DELETE is tried again.
 
 def refused_behind(bench, store, relay, **smtp):

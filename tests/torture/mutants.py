@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Six faults of the program: each must be found by mails that are made for it,
+"""Faults of the program: each must be found by mails that are made for it,
 and the program itself has to pass with the same ones."""
 
 import os
@@ -84,9 +84,13 @@ MUTANTS = {
         r"\tif (verdict == VERDICT_MISSING)\n"
         r'\t\treturn settle(p, SWIFT_STORED, VERDICT_DONE, "");\n\1\2',
         ("a", ("store", "PUT.head", "answer:412", 0))),
+    "what is not found is gone": Mutant(
+        "orphan", "swift.c", r"(\tgone &= )(!p->unheard)", r"\1true || \2",
+        ("a", ("store", "PUT.head", "late", 0)),
+        ("ab", ("store", "PUT.head", "late", 0))),
     "nothing withdrawn": Mutant(
         "orphan", "swift.c",
-        r"(\tif \()!p->exists(\)\n\t\treturn;)", r"\1p != NULL\2",
+        r"(\tif \()p->exists == 0(\)\n\t\treturn;)", r"\1p != NULL\2",
         ("abf", ("behind", "dot.before", "answer:550 5.7.1 No")),
         ("ab", ("store", "PUT.sent", "answer:503", 0))),
 }

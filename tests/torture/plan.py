@@ -101,8 +101,9 @@ def store_fault(rng):
     if style == 3:
         point, action = rng.choice((
             ("answer", "garble"), ("head", "interim"), ("head", "token"),
-            ("sent", "interim"), ("head", "box"), ("body", "garble"),
-            ("body", "damage"), ("body", "throttle"), ("answer", "throttle")))
+            ("sent", "interim"), ("head", "late"), ("head", "box"),
+            ("body", "garble"), ("body", "damage"), ("body", "throttle"),
+            ("answer", "throttle")))
         if kind != "PUT":
             point, action = rng.choice((("head", "token"),
                                         ("answer", "garble")))

@@ -109,7 +109,8 @@ class Reconciled:
     def judge(self):
         add, attempt, entry = self.result.add, self.attempt, self.entry
         self.result.counts[entry.answered[:3] or "no answer"] += 1
-        self.result.counts["faults met"] += len(entry.faults)
+        for fault in entry.faults:
+            self.result.counts[f"met: {fault.split()[0]}"] += 1
         self.judge_objects()
         self.judge_forward()
         if entry.answered.startswith("5") and not self.may_refuse():

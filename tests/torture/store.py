@@ -6,11 +6,15 @@ It knows where a request is: `head` (nothing of it has been passed on), `body`
 a point of the request that a fault names it does what the fault says.
 """
 
+import contextlib
 import re
 import socket
 import struct
 import threading
 import time
+
+
+LATE = 2    # seconds
 
 
 class Cut(Exception):
@@ -34,6 +38,7 @@ class Proxy:
         self.counts = {}
         self.lock = threading.Lock()
         self._open = set()
+        self._threads = []
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", 0))
@@ -52,6 +57,9 @@ class Proxy:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+        # What comes late shall have come.
+        for thread in self._threads:
+            thread.join(10 * LATE)
 
     def _accept(self):
         while True:
@@ -59,8 +67,10 @@ class Proxy:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._connected, args=(client,),
-                             daemon=True).start()
+            thread = threading.Thread(target=self._connected, args=(client,),
+                                      daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def _connected(self, client):
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -159,6 +169,10 @@ class Store(Proxy):
                 buffered += receive(client)
             self.say(client, kind, argument)
             return buffered[size:]
+        if action == "late":
+            while len(buffered) < size:
+                buffered += receive(client)
+            self.pass_on_late(client, head, buffered[:size])
         if action == "interim":
             client.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
         if action == "token":
@@ -172,6 +186,19 @@ class Store(Proxy):
         finally:
             self.forget(upstream)
         return buffered
+
+    def pass_on_late(self, client, head, body):
+        """Keeps a request until it has been given up, and a while longer."""
+        with contextlib.suppress(OSError):
+            while client.recv(1 << 16):
+                pass
+        time.sleep(LATE)
+        with socket.create_connection(self.target, 30) as upstream:
+            upstream.sendall(without(head, "Connection")[:-2] +
+                             b"Connection: close\r\n\r\n" + body)
+            while upstream.recv(1 << 16):
+                pass
+        raise Cut()
 
     def pass_on(self, client, upstream, kind, number, head, size, buffered):
         head = without(head, "Connection")
