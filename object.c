@@ -64,7 +64,7 @@ object_fingerprint(const struct envelope *e, const char *content,
 	BUF(text, ((size_t)SMTP_LINE_MAX + 1) * (e->n + 2));
 	struct recipient **sorted;
 	const char *p;
-	void *digest;
+	struct digest *digest;
 	size_t i;
 
 	sorted = calloc(e->n, sizeof(*sorted));

@@ -57,6 +57,13 @@ http_open(void)
 {
 	struct http *h = calloc(1, sizeof(*h));
 
+	/* Before libcurl makes all of libcrypto ready; see start_tls(). */
+	(void)OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS |
+				   OPENSSL_INIT_NO_ADD_ALL_CIPHERS |
+				   OPENSSL_INIT_NO_ADD_ALL_DIGESTS |
+				   OPENSSL_INIT_NO_LOAD_CONFIG |
+				   OPENSSL_INIT_NO_ATEXIT,
+	    NULL);
 	if (h != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
 		h->share = curl_share_init();
 	if (h == NULL || h->share == NULL) {
@@ -179,7 +186,7 @@ take_answer(char *data, size_t size, size_t n, void *context)
 }
 
 /*
- * What digest.c left out of libcrypto's start, and TLS needs: the
+ * What http_open() left out of libcrypto's start, and TLS needs: the
  * administrator's openssl.cnf (providers, FIPS, minimum versions), the digests
  * that certificates are signed with, and words for what fails.
  */

@@ -177,7 +177,7 @@ int
 message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 {
 	char data[CHUNK];
-	void *digest;
+	struct digest *digest;
 	int64_t offset;
 	ssize_t n;
 

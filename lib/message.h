@@ -26,7 +26,7 @@ struct message {
 	int fd;       /* of the unlinked file, or -1 */
 	bool too_big; /* the limit was passed; nothing is kept */
 	int fault;    /* errno of the first failure, nothing is kept; or 0 */
-	void *md5, *sha256; /* owned; until message_finish() */
+	struct digest *md5, *sha256; /* owned; until message_finish() */
 	char md5_hex[DIGEST_MD5_HEX];
 	char sha256_hex[DIGEST_SHA256_HEX];
 };

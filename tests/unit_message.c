@@ -220,7 +220,7 @@ a_full_spool_is_a_fault(void **state)
 static void
 sha256_of(const char *text, size_t len, char hex[DIGEST_SHA256_HEX])
 {
-	void *digest;
+	struct digest *digest;
 
 	digest = digest_open("SHA256");
 	assert_non_null(digest);
@@ -324,7 +324,7 @@ content_of_any_size_is_hashed(void **state)
 	};
 	char got[DIGEST_SHA256_HEX], want[DIGEST_SHA256_HEX];
 	struct message m;
-	void *digest;
+	struct digest *digest;
 	size_t i;
 
 	(void)state;
@@ -446,31 +446,51 @@ a_message_id_is_left_out_where_it_does_not_fit(void **state)
 	message_close(&m);
 }
 
-/* Known values of RFC 4231, test case 2; SHA-1's is that of RFC 2202. */
+/*
+ * Known values of RFC 4231, test cases 2 and 6; SHA-1's of RFC 2202, and for
+ * the long key Python's.
+ */
 static void
 signatures_are_the_known_ones(void **state)
 {
 	static const struct {
-		const char *name, *want;
+		const char *name, *want, *long_key;
 	} rows[] = {
-		{ "sha1", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79" },
-		{ "sha256", "5bdcc146bf60754e6a042426089575c7"
-			    "5a003f089d2739839dec58b964ec3843" },
-		{ "sha512", "164b7a7bfcf819e2e395fbe73b56e0a3"
-			    "87bd64222e831fd610270cd7ea250554"
-			    "9758bf75c05a994a6d034f65f8f0e6fd"
-			    "caeab1a34d4a6b4b636e070a38bce737" },
+		{ "sha1", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79",
+		    "90d0dace1c1bdc957339307803160335bde6df2b" },
+		{ "sha256",
+		    "5bdcc146bf60754e6a042426089575c7"
+		    "5a003f089d2739839dec58b964ec3843",
+		    "60e431591ee0b67f0d8a26aacbf5b77f"
+		    "8e0bc6213728c5140546040f0ee37f54" },
+		{ "sha512",
+		    "164b7a7bfcf819e2e395fbe73b56e0a3"
+		    "87bd64222e831fd610270cd7ea250554"
+		    "9758bf75c05a994a6d034f65f8f0e6fd"
+		    "caeab1a34d4a6b4b636e070a38bce737",
+		    "80b24263c7c1a3ebb71493c1dd7be8b4"
+		    "9b46d1f41b4aeec1121b013783f8f352"
+		    "6b56d037e05f2598bd0fd2215d6a1e52"
+		    "95e64f73f63f0aec8b915a985d786598" },
 	};
+	char key[132] = "";
 	BUF(text, 100);
+	BUF(other, 100);
 	size_t i;
 
 	(void)state;
+	memset(key, 0xaa, sizeof(key) - 1);
 	buf_adds(&text, "what do ya want for nothing?");
+	buf_adds(&other,
+	    "Test Using Larger Than Block-Size Key - Hash Key First");
 	for (i = 0; i < COUNT(rows); i++) {
 		BUF(hex, 200);
 
 		digest_hmac(rows[i].name, "Jefe", &text, &hex);
 		unit_text(rows[i].name, buf_text(&hex), rows[i].want);
+		buf_reset(&hex);
+		digest_hmac(rows[i].name, key, &other, &hex);
+		unit_text(rows[i].name, buf_text(&hex), rows[i].long_key);
 	}
 }
 
