@@ -141,6 +141,11 @@ bench:
 	$(SUDO) bench/run
 	bench/report
 
+# The image's size, start and memory; into its README.
+bench-image:
+	tests/install image lab postfix
+	bench/image image/README.md
+
 # Floods against the shipped Postfix; into README.
 floods: swiftdrop
 	tests/install lab postfix demo
@@ -295,4 +300,4 @@ include image/image.mk
 # The image is built without them.
 -include tests/tests.mk
 
-.PHONY: all help static instructions baseline fuzz bench floods demo record install uninstall dist clean lines
+.PHONY: all help static instructions baseline fuzz bench bench-image floods demo record install uninstall dist clean lines

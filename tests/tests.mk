@@ -178,8 +178,8 @@ lint-headers: $(HEADERS:%=$(STAMP)/%.alone)
 lint-man: $(STAMP)/man
 lint-python:
 	@$(PYTHON) -m pyflakes swiftq examples demo/demo demo/record tests \
-		bench/*.py bench/floods bench/instructions bench/report \
-		bench/run bench/units
+		bench/*.py bench/floods bench/image bench/instructions \
+		bench/report bench/run bench/units
 lint-shell:
 	@shellcheck completions/swiftdrop.bash
 
