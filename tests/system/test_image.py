@@ -25,6 +25,7 @@ import pytest
 
 import lab
 from lab import image, process
+from lab.rspamd import Dns, Rspamd
 
 RECIPIENTS = ["a@example.org", "b@example.org"]
 FORWARDS = {"away@example.org": "jane@elsewhere.example",
@@ -1056,3 +1057,26 @@ def test_filter_alone_serves_a_session(podman, box, tmp_path):
         f"RCPT TO:<a@example.org>\r\nDATA\r\n{content}.\r\nQUIT\r\n")
     assert "250 2.0.0 Ok: stored as " in done.stdout
     assert box.only()[2].decode() == content
+
+
+# ---- rspamd beside it -------------------------------------------------------
+
+GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+
+
+def test_rspamd_judges_what_the_image_takes(run, settings, box, lab_folder):
+    dns = Dns(f"{lab_folder}/image-dns", {})
+    rspamd = Rspamd(f"{lab_folder}/image-rspamd", dns)
+    with contextlib.ExitStack() as stack:
+        for server in dns, rspamd:
+            stack.callback(server.stop)
+            server.start()
+        run(settings(SWIFTDROP_SMTP_RSPAMD=rspamd.url))
+        code, text = send(["a@example.org"], mail() + GTUBE + b"\r\n")
+        assert (code, text[:5]) == (550, "5.7.1"), text
+        assert box.names() == []
+        code, text = send(["a@example.org"])
+        assert code == 250, text
+    metadata = box.metadata(box.only()[0])
+    assert metadata["verdict"] not in ("none", "reject")
+    assert metadata["verdict-score"].endswith("/15.00")

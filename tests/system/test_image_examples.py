@@ -11,6 +11,7 @@ import time
 
 import docker.utils.build
 import pytest
+import yaml
 
 import lab
 from lab import image, process
@@ -26,6 +27,19 @@ def test_compose_file_is_valid(tmp_path):
     path.write_text(text.replace("read_only: true", "read_only: maybe"))
     assert subprocess.run(["docker-compose", "-f", path, "config", "-q"],
                           capture_output=True).returncode != 0
+
+
+def test_compose_file_with_rspamd_is_valid():
+    shown = subprocess.run(
+        ["docker-compose", "-f", EXAMPLES / "compose.yaml",
+         "-f", EXAMPLES / "compose.rspamd.yaml", "config"], check=True,
+        stdout=subprocess.PIPE, text=True).stdout
+    services = yaml.safe_load(shown)["services"]
+    assert services["mail"]["environment"]["SWIFTDROP_SMTP_RSPAMD"] == \
+        "http://rspamd:11333"
+    assert "swift_key" in str(services["mail"]["secrets"])
+    for volume in services["rspamd"]["volumes"]:
+        assert os.path.exists(volume.split(":")[0])
 
 
 def test_the_key_of_the_compose_file_is_not_for_git(tmp_path):

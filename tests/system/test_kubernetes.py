@@ -27,6 +27,7 @@ KINDS = {("v1", "ConfigMap"): "V1ConfigMap", ("v1", "Service"): "V1Service",
          ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
          ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget"}
 WORKLOADS = ("Deployment", "StatefulSet")
+RSPAMD = EXAMPLES / "kubernetes" / "rspamd"
 
 
 def documents():
@@ -156,6 +157,35 @@ def test_kustomization_names_the_manifests():
     path = EXAMPLES / "kubernetes" / "kustomization.yaml"
     assert sorted(yaml.safe_load(path.read_text())["resources"]) == \
         [p.name for p in MANIFESTS if p != path]
+
+
+def rspamd_documents():
+    return list(yaml.safe_load_all((RSPAMD / "rspamd.yaml").read_text()))
+
+
+@pytest.mark.parametrize("document", rspamd_documents(),
+                         ids=lambda document: document["kind"])
+def test_manifest_of_rspamd_is_as_kubernetes_describes_it(document):
+    check(document, KINDS[document["apiVersion"], document["kind"]],
+          document["kind"])
+
+
+def test_overlay_asks_the_rspamd_that_it_brings():
+    """Its patch meets a ConfigMap, its worker what examples/rspamd says."""
+    overlay = yaml.safe_load((RSPAMD / "kustomization.yaml").read_text())
+    assert overlay["resources"] == ["..", "rspamd.yaml"]
+    [named] = overlay["patches"]
+    patch = yaml.safe_load((RSPAMD / named["path"]).read_text())
+    base = only(patch["kind"], patch["metadata"]["name"])
+    assert base["apiVersion"] == patch["apiVersion"]
+    configuration, service, _, deployment = rspamd_documents()
+    assert patch["data"] == {
+        "SWIFTDROP_SMTP_RSPAMD": f"http://{service['metadata']['name']}:"
+                                 f"{service['spec']['ports'][0]['port']}"}
+    assert service["spec"]["selector"] == \
+        deployment["spec"]["template"]["metadata"]["labels"]
+    for name, text in configuration["data"].items():
+        assert text in (EXAMPLES / "rspamd" / name).read_text()
 
 
 # ---- the cluster ------------------------------------------------------------
