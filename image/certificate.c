@@ -177,9 +177,8 @@ certificate_install(const struct settings *s, struct buf *faults)
 	BUF(chain, 2 * PEM_MAX + 1);
 	BUF(reason, 4096);
 	int days = WARN_DAYS + 1;
-	bool is_first, is_new;
+	bool is_first = file_read(CHAIN_PATH, &old, NULL) == -1, is_new;
 
-	is_first = file_read(CHAIN_PATH, &old, NULL) == -1;
 	/* Half a pair is a fault that was told already. */
 	if ((s->tls_cert_file == NULL) != (s->tls_key_file == NULL) ||
 	    (s->tls_cert_file == NULL && !is_first))

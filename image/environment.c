@@ -162,9 +162,8 @@ take(struct environment *e, const char *text, struct buf *faults,
 {
 	BUF(variable, NAME_LIMIT);
 	BUF(stem, NAME_LIMIT);
-	const char *name, *value;
+	const char *name, *value = strchr(text, '=');
 
-	value = strchr(text, '=');
 	if (value == NULL)
 		return;
 	buf_add(&variable, text, (size_t)(value++ - text));

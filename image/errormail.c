@@ -91,14 +91,14 @@ void
 errormail_see(void *context, enum logs_source source, const char *line)
 {
 	struct errormail *e = context;
-	const char *account, *to;
+	const char *account, *to = strstr(line, " to=<");
 	const struct kind *kind;
 	struct trouble *t;
 
 	/* What becomes of the mail itself is no news. */
-	to = strstr(line, " to=<");
 	if (strstr(line, "ERRORMAIL") != NULL ||
-	    (to != NULL && text_begins(to + strlen(" to=<"), e->address)))
+	    (source == LOGS_POSTFIX && to != NULL &&
+		text_begins(to + strlen(" to=<"), e->address)))
 		return;
 	account = strstr(line, ", account=");
 	if (account != NULL)

@@ -59,9 +59,10 @@ bind_port(const struct addrinfo *a)
 }
 
 void
-listener_bind(struct listener *l, struct buf *faults)
+listener_bind(struct listener *l, int family, struct buf *faults)
 {
 	const struct addrinfo hints = { .ai_flags = AI_PASSIVE,
+		.ai_family = family,
 		.ai_socktype = SOCK_STREAM };
 	struct addrinfo *a, *all = NULL;
 	size_t i;

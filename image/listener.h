@@ -24,11 +24,11 @@ struct listener {
 };
 
 /*
- * Binds the port on all addresses; connections are still refused.  Faults
- * are lines in *faults.  The sockets must be -1 before, and listener_close()
- * is needed in every case.
+ * Binds the port on all addresses of a family, or AF_UNSPEC; connections are
+ * still refused.  Faults are lines in *faults.  The sockets must be -1 before,
+ * and listener_close() is needed in every case.
  */
-void listener_bind(struct listener *l, struct buf *faults);
+void listener_bind(struct listener *l, int family, struct buf *faults);
 
 /*
  * Starts the process, which opens the port once Postfix's socket is there.

@@ -209,9 +209,8 @@ int
 supervise_init(struct supervisor *v)
 {
 	sigset_t set;
-	const char *tz;
+	const char *tz = getenv("TZ");
 
-	tz = getenv("TZ");
 	if (tz != NULL && asprintf(&clean_environment[2], "TZ=%s", tz) == -1)
 		return -1;
 	v->login_told.max = OUTPUT_MAX;

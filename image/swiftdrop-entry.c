@@ -220,6 +220,7 @@ look_up_statsd(void)
 static void
 configure(struct supervisor *v, struct settings *s, struct buf *faults)
 {
+	const char *protocols;
 	BUF(warnings, FAULTS_MAX);
 
 	look_up_statsd();
@@ -234,7 +235,12 @@ configure(struct supervisor *v, struct settings *s, struct buf *faults)
 		return;
 	prepare_run_dir(faults);
 	(void)certificate_install(s, faults);
-	listener_bind(&v->listener, faults);
+	/* Another client than Postfix is for would be one on this host to it. */
+	protocols = environment_get(&s->environment, "POSTFIX_inet_protocols");
+	listener_bind(&v->listener,
+	    protocols != NULL && strcmp(protocols, "ipv4") == 0 ? AF_INET
+								: AF_UNSPEC,
+	    faults);
 	(void)install(s, faults);
 	/* Nothing is made as long as something is wrong. */
 	if (!is_good(faults))

@@ -1078,8 +1078,8 @@ each_kind_of_trouble_begins_and_ends(void **state)
 static void
 mail_that_passes_by_itself_is_not_told(void **state)
 {
-	static const char deferred[] =
-	    "deferred: account=A, account=A, dsn=4.3.0, reason=\"x\"";
+	static const char deferred[] = "deferred: x=y, to=<me@example.org>, "
+				       "account=A, dsn=4.3.0, reason=\"x\"";
 	struct errormail e = { .address = "me@example.org" };
 	BUF(text, 65536);
 

@@ -289,6 +289,14 @@ def test_starttls_is_there_with_either_ip(run, settings, box, host):
             client.starttls(context=old)
 
 
+def test_port_is_open_for_the_protocols_of_postfix_alone(run, settings, box):
+    """A client of another would be taken for one on this host."""
+    run(settings(POSTFIX_inet_protocols="ipv4"))
+    assert send(["a@example.org"])[0] == 250
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("::1", 25), timeout=60)
+
+
 def test_forwards_are_relayed_and_stored_where_they_lead(
         run, settings, box, elsewhere):
     run(settings())
@@ -959,9 +967,10 @@ def test_failing_account_is_mailed_once_and_its_end(run, settings, box,
         assert b"\n" + field in over
 
 
+@pytest.mark.parametrize("address", ["a@example.org", "back@example.org"])
 def test_mail_that_would_go_to_the_failing_account_is_in_the_log(
-        run, settings, box, elsewhere):
-    container = run(settings(ERRORMAIL="back@example.org"))
+        run, settings, box, elsewhere, address):
+    container = run(settings(ERRORMAIL=address))
     over_again(box, container)
     told = "error: ERRORMAIL: failing: mail is deferred for account A, "
     container.await_text(told)
