@@ -307,3 +307,41 @@ def test_tempurl_never_in_the_log(bench, store):
     session.quit()
     for secret in ("temp_url_sig", "temp_url_expires", "keysecret"):
         assert secret not in str(session.log)
+
+
+# Secrets.
+
+@pytest.mark.parametrize("kind, secret", (
+    ("v1", "key"), ("keystone", "key"),
+    ("keystone", "os_options_application_credential_secret"),
+    ("tempurl", "temp_url_key"), ("tempurl", "temp_url_query")))
+def test_a_session_shows_no_secret(kind, secret, bench, store, tmp_path):
+    """Neither in the log, of a success or a failure, nor in proc(5)."""
+    value = {"key": store.password,
+             "temp_url_query": "temp_url_sig=00ff&temp_url_expires=1999999999"
+             }.get(secret, "keysecret")
+    options = {"v1": store.account, "keystone": lambda: keystone(store),
+               "tempurl": lambda: tempurl(store, temp_url_key=None)}[kind]()
+    if "credential" in secret:
+        options.update(user=None, key=None, os_options_project_name=None,
+                       os_options_user_domain_id=None,
+                       os_options_project_domain_id=None,
+                       os_options_application_credential_id="ac123")
+    options[secret] = value
+    store.once("PUT", answer(401), answer(503), answer(503))
+    session = bench.session(
+        arguments=("-c", tmp_path / "none.ini"),
+        env={"SWIFTDROP_SMTP_LOG": "stderr",
+             **{f"SWIFTDROP_ARCHIVE_{name.upper()}": text
+                for name, text in options.items() if text is not None}})
+    session.greet()
+    assert [session.deliver(MESSAGE).code for _ in range(4)][-1] == 250
+    folder = f"/proc/{session.process.pid}"
+    with open(f"{folder}/environ", "rb") as environ, \
+            open(f"{folder}/cmdline", "rb") as cmdline:
+        seen = str(session.log).encode() + environ.read() + cmdline.read()
+    assert b"deferred: " in seen and b"stored: " in seen
+    assert b"SWIFTDROP_" not in seen
+    for hidden in (value, "00ff", "secrettoken"):
+        assert hidden.encode() not in seen
+    session.quit()

@@ -15,6 +15,9 @@ import standin
 from helpers import program
 
 MESSAGE = b"Subject: tls\r\n\r\ntext\r\n"
+CONFIGURATION = "451 4.3.5 Error: mail system configuration error"
+TEMPORARY = "451 4.3.0 Error: queue file write error"
+NO_ISSUER = "unable to get local issuer certificate"
 
 
 def server(authority, alt_name="IP:127.0.0.1", days=30):
@@ -34,11 +37,27 @@ def stored(bench, account, **more):
     return reply
 
 
-def refused(reply, store):
-    """Nothing was asked, so no secret was told."""
-    assert reply.code == 451
-    assert reply.status in ("4.3.0", "4.3.5")
+def deferred(bench, account, reason, code=CONFIGURATION, **more):
+    """One message that is not stored, and the words of its log line."""
+    session = bench.session(bench.config(archive=account), **more)
+    session.greet()
+    assert str(session.deliver(MESSAGE)) == code
+    session.quit()
+    line, = session.log.lines("deferred")
+    assert f", dsn={code.split()[1]}, " in line
+    assert reason in line.partition(", reason=")[2]
+
+
+def refused(bench, store, account, reason, code=CONFIGURATION, **more):
+    """The same where nothing was asked, so no secret was told."""
+    deferred(bench, account, reason, code, **more)
     assert store.requests == []
+
+
+def refused_certificate(bench, authority, words, *of_certificate):
+    with standin.Store(tls=server(authority, *of_certificate)) as store:
+        refused(bench, store, store.account(cacert=authority.certificate),
+                words)
 
 
 def test_cacert_file(bench, authority):
@@ -76,25 +95,57 @@ def test_cacert_default_is_the_folder(bench, authority, tmp_path):
 
 def test_unknown_authority(bench, authority):
     with standin.Store(tls=server(authority)) as store:
-        refused(stored(bench, store.account()), store)
+        refused(bench, store, store.account(), NO_ISSUER)
 
 
 def test_another_authority(bench, authority, tmp_path):
     other = lab.Authority(tmp_path / "other")
     with standin.Store(tls=server(authority)) as store:
-        refused(stored(bench, store.account(cacert=other.certificate)), store)
+        refused(bench, store, store.account(cacert=other.certificate),
+                NO_ISSUER)
+
+
+def test_authority_that_is_taken_away(bench, authority, tls_container,
+                                      tmp_path):
+    """How a store is no longer trusted: by the next session."""
+    cacert = tmp_path / "ca.crt"
+    shutil.copy(authority.certificate, cacert)
+    account = {**tls_container.options(), "recipients": "*",
+               "cacert": cacert, "retries": "0"}
+    assert stored(bench, account).code == 250
+    shutil.copy(lab.Authority(tmp_path / "other").certificate, cacert)
+    deferred(bench, account, NO_ISSUER)
+    cacert.unlink()
+    deferred(bench, account, f"error setting certificate file: {cacert}")
+    assert len(tls_container.names()) == 1
+
+
+def test_cacert_that_is_no_certificate(bench, authority):
+    with standin.Store(tls=server(authority)) as store:
+        cacert = bench.file("ca.crt", "no certificate\n")
+        refused(bench, store, store.account(cacert=cacert),
+                f"error setting certificate file: {cacert}")
+
+
+def test_self_signed_certificate(bench, authority, tmp_path):
+    """Of the right name, but nobody vouches for it."""
+    other = lab.Authority(tmp_path / "other", "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(other.certificate, other.key)
+    with standin.Store(tls=context) as store:
+        refused(bench, store, store.account(cacert=authority.certificate),
+                "self-signed certificate")
 
 
 def test_expired_certificate(bench, authority):
-    with standin.Store(tls=server(authority, days=-1)) as store:
-        options = store.account(cacert=authority.certificate)
-        refused(stored(bench, options), store)
+    refused_certificate(bench, authority, "certificate has expired",
+                        "IP:127.0.0.1", -1)
 
 
-def test_certificate_of_another_host(bench, authority):
-    with standin.Store(tls=server(authority, "IP:192.0.2.1")) as store:
-        options = store.account(cacert=authority.certificate)
-        refused(stored(bench, options), store)
+@pytest.mark.parametrize("name", ("IP:192.0.2.1", "DNS:127.0.0.1",
+                                  "DNS:localhost"))
+def test_certificate_of_another_host(name, bench, authority):
+    refused_certificate(bench, authority, "127.0.0.1", name)
 
 
 def test_insecure(bench, authority):
@@ -119,7 +170,8 @@ def test_tls_1_1_is_refused(bench, authority):
         f"mount --bind {lax} /etc/ssl/openssl.cnf"))
     with standin.Store(tls=context) as store:
         options = store.account(cacert=authority.certificate)
-        refused(stored(bench, options, prefix=prefix), store)
+        refused(bench, store, options, "alert protocol version", TEMPORARY,
+                prefix=prefix)
 
 
 def with_openssl_cnf(bench, text):
@@ -137,7 +189,8 @@ def test_minimum_version_of_the_administrator_counts(bench, authority):
                               "MinProtocol = TLSv1.3\n")
     with standin.Store(tls=context) as store:
         options = store.account(cacert=authority.certificate)
-        refused(stored(bench, options, prefix=prefix), store)
+        refused(bench, store, options, "alert protocol version", TEMPORARY,
+                prefix=prefix)
         assert stored(bench, options).code == 250
 
 
@@ -161,8 +214,8 @@ def test_fips_counts_for_tls(bench, authority):
     """Without a FIPS provider there is no TLS: deferred, with words."""
     with standin.Store(tls=server(authority)) as store:
         options = store.account(cacert=authority.certificate)
-        refused(stored(bench, options,
-                       prefix=with_openssl_cnf(bench, FIPS)), store)
+        refused(bench, store, options, "randomness", TEMPORARY,
+                prefix=with_openssl_cnf(bench, FIPS))
 
 
 def test_tls_1_2_is_enough(bench, authority):
@@ -211,12 +264,44 @@ def test_pass_phrase_of_a_key_is_not_read_from_the_client(
         assert store.requests == []
 
 
+def keystone(store, **options):
+    return store.account(**{
+        "auth_version": "3", "authurl": store.keystone, "user": "mailer",
+        "os_options_project_name": "mail", **options})
+
+
+PLAIN = "the storage URL is not https as authurl is"
+
+
 def test_plain_storage_url_after_https_is_refused(bench, authority, store):
     with standin.Store(tls=server(authority)) as secure:
         secure.storage_url = store.storage_url
-        reply = stored(bench, secure.account(cacert=authority.certificate))
-        assert reply.code == 451
-        assert store.requests == []
+        refused(bench, store, secure.account(cacert=authority.certificate),
+                PLAIN)
+        assert secure.kinds() == ["AUTH"]
+
+
+def test_plain_endpoint_after_https_is_refused(bench, authority, store):
+    """The catalog of a Keystone that is all of its cloud that has TLS."""
+    catalog = [standin.endpoint(store.storage_url)]
+    with standin.Store(catalog, tls=server(authority)) as secure:
+        refused(bench, store, keystone(secure, cacert=authority.certificate),
+                PLAIN)
+        assert secure.kinds() == ["AUTH"]
+
+
+@pytest.mark.parametrize("status", (301, 302, 303, 307, 308))
+@pytest.mark.parametrize("account, kind", (
+    (standin.Store.account, "AUTH"), (standin.Store.account, "PUT"),
+    (keystone, "AUTH"), (keystone, "PUT")))
+def test_redirect_to_plain_http_is_not_followed(
+        account, kind, status, bench, authority, store):
+    with standin.Store(tls=server(authority)) as secure:
+        secure.always(kind, lambda exchange: exchange.answer(
+            status, Location=store.url + exchange.target))
+        refused(bench, store, account(secure, cacert=authority.certificate),
+                f"127.0.0.1:{secure.port} answered {status}")
+        assert secure.objects == {}
 
 
 @pytest.mark.parametrize("option", ("os_options_object_storage_url",))
@@ -239,7 +324,7 @@ def test_environment_does_not_add_authorities(bench, authority):
            "SSL_CERT_DIR": authority.hashed_folder,
            "CURL_CA_BUNDLE": authority.certificate}
     with standin.Store(tls=server(authority)) as store:
-        refused(stored(bench, store.account(), env=env), store)
+        refused(bench, store, store.account(), NO_ISSUER, env=env)
 
 
 def test_environment_changes_nothing(bench, authority, tmp_path):
