@@ -281,6 +281,7 @@ an_object_is_described_whole_or_not_at_all(void **state)
 			break;
 	}
 	left = 0;
+	buf_free(&facts[FACT_MESSAGE_ID]);
 	message_close(&m);
 	smtp_free(&s);
 	assert_true(n > 10);
