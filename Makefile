@@ -136,7 +136,7 @@ record: swiftdrop
 # Writes bench/results.json and from it RESULTS.md, its drawings and what
 # README.md says of the cost.
 bench:
-	tests/install build bench keystone lab postfix static
+	tests/install build bench keystone lab postfix rspamd static
 	$(MAKE) -s all static $(addprefix $(B)/,greet put put.static sink store)
 	$(SUDO) bench/run
 	bench/report

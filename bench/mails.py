@@ -119,10 +119,10 @@ class Rival:
                         if line.startswith("VmHWM"))
 
 
-def ini(path, log, account):
+def ini(path, log, account, **smtp):
     """Writes a swiftdrop.ini that the filter's user alone can read."""
     path.write_text(lab.ini_text({
-        "SMTP": {"hostname": "bench.example", "log": log},
+        "SMTP": {"hostname": "bench.example", "log": log, **smtp},
         "box": {"recipients": "*", **account}}))
     path.chmod(0o600)
     os.chown(path, pwd.getpwnam(USER).pw_uid, -1)
