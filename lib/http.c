@@ -262,11 +262,16 @@ set_socket(void *unused, curl_socket_t fd, curlsocktype purpose)
 	return CURL_SOCKOPT_OK;
 }
 
-/* Sets an option unless one before it could not be set. */
+/* Keeps the first failure. */
+static void
+keep(struct http *h, CURLcode code)
+{
+	if (h->code == CURLE_OK)
+		h->code = code;
+}
+
 #define SET(option, value)                                                     \
-	(h->code = h->code == CURLE_OK                                         \
-		       ? curl_easy_setopt(h->curl, CURLOPT_##option, value)    \
-		       : h->code)
+	keep(h, curl_easy_setopt(h->curl, CURLOPT_##option, value))
 
 static void
 set_tls(struct http *h, const struct http_request *r)
