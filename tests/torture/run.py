@@ -32,6 +32,8 @@ def send(batches, around, book, binary):
                 job.result()
             for attempt in group if event else ():
                 book.note(attempt, "fault", text=event)
+                if event == "kill filter" and attempt.entry == "postfix":
+                    book.note(attempt, "killed", killed=True)
             sent += group
     return sent
 
