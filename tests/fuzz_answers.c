@@ -11,13 +11,16 @@
  * sets the clock forward by what the caller would have waited.
  *
  * An input is a letter and answers, with '~' between them.  The letter's bits
- * say who the mail is for (enum below).  An answer begins with H or h for the
- * store's next request, S or s for the server behind: at the connection, then
- * to each command.  In lower case it closes the connection; empty it is never
- * given; where there is none left the connection closes.
+ * say who the mail is for (enum below) and how its accounts log in (accounts[]
+ * below).  An answer begins with H or h for the store's next request, S or s
+ * for the server behind: at the connection, then to each command.  In lower
+ * case it closes the connection; empty it is never given; where there is none
+ * left the connection closes.  T is what the token file holds, t the same where
+ * others can write to it; L has `swiftdrop login` and `check` go before.
  */
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <fcntl.h>
@@ -30,14 +33,17 @@
 
 #include "fuzz.h"
 
+#include "clock.h"
 #include "config.h"
 #include "session.h"
+#include "swift.h"
 #include "text.h"
 
 #include "banned.h"
 
 enum {
 	ACCOUNTS = 3,
+	CONFIGS = 4,
 	MESSAGES = 2,
 	PEERS = 8,
 	ANSWERS = 64,
@@ -52,42 +58,94 @@ enum {
 	WITH_XFORWARD = 1 << 5
 };
 
-/* All requests come to the proxy, whatever host an answer leads to. */
-static const char config_text[] =
-    "[DEFAULT]\n"
-    "proxy = http://127.0.0.1:8080\n"
-    "cacert = /proc/self/task\n"
-    "timeout = 1\n"
-    "retries = 1\n"
-    "user = u\n"
-    "key = k\n"
-    "[SMTP]\n"
-    "hostname = filter.example\n"
-    "reinject = 127.0.0.1:10026\n"
-    "timeout = 5\n"
-    "deadline = 2\n"
-    "log = none\n"
-    "[one]\n"
-    "recipients = one@example.org\n"
-    "container = one\n"
-    "prefix = one/\n"
-    "auth_version = tempurl\n"
-    "storage_url = http://store/v1/AUTH_one\n"
-    "temp_url_query = temp_url_sig=0&temp_url_expires=0\n"
-    "[two]\n"
-    "recipients = two@example.org\n"
-    "container = two\n"
-    "prefix = two/\n"
-    "auth_version = 1\n"
-    "authurl = http://store/auth/v1.0\n"
-    "[three]\n"
-    "recipients = three@example.org\n"
-    "container = three\n"
-    "prefix = three/\n"
-    "auth_version = 3\n"
-    "authurl = http://store/v3\n"
-    "tenant_name = p\n";
+/*
+ * All requests come to the proxy, whatever host an answer leads to; but for
+ * what cannot be reached, without TLS or a CA.
+ */
+static const char common[] = "[DEFAULT]\n"
+			     "proxy = http://127.0.0.1:8080\n"
+			     "cacert = /proc/self/task\n"
+			     "timeout = 1\n"
+			     "retries = 1\n"
+			     "user = u\n"
+			     "key = k\n"
+			     "[SMTP]\n"
+			     "hostname = filter.example\n"
+			     "reinject = 127.0.0.1:10026\n"
+			     "timeout = 5\n"
+			     "deadline = 2\n"
+			     "log = none\n";
 
+/* Behind common, by the letter's upper two bits; %s is the token file. */
+static const char *const accounts[CONFIGS] = {
+	"[one]\n"
+	"auth_version = tempurl\n"
+	"storage_url = http://store/v1/AUTH_one/\n"
+	"temp_url_key = k\n"
+	"delete_after = 60\n"
+	"[two]\n"
+	"auth_version = 1\n"
+	"authurl = http://store/auth/v1.0\n"
+	"token_file = %s\n"
+	"[three]\n"
+	"auth_version = 3\n"
+	"authurl = http://store/v3\n"
+	"user =\n"
+	"key =\n"
+	"os_options_application_credential_id = i\n"
+	"os_options_application_credential_secret = s\n"
+	"os_options_region_name = R\n"
+	"os_options_endpoint_type = internalURL\n",
+
+	"[one]\n"
+	"auth_version = tempurl\n"
+	"storage_url = http://store/v1/AUTH_one\n"
+	"temp_url_query = temp_url_sig=0&temp_url_expires=0\n"
+	"[two]\n"
+	"auth_version = 1\n"
+	"authurl = http://store/auth/v1.0\n"
+	"[three]\n"
+	"auth_version = 3\n"
+	"authurl = http://store/v3\n"
+	"tenant_name = p\n",
+
+	"[one]\n"
+	"auth_version = tempurl\n"
+	"storage_url = http://store/v1/AUTH_one\n"
+	"temp_url_query = ?temp_url_sig=0&temp_url_expires=0\n"
+	"metadata = no\n"
+	"[two]\n"
+	"auth_version = 1\n"
+	"authurl = http://store/auth/v1.0\n"
+	"os_options_object_storage_url = http://store/v1/AUTH_two/\n"
+	"[three]\n"
+	"auth_version = 3\n"
+	"authurl = http://store/\n"
+	"user =\n"
+	"os_options_user_id = u\n"
+	"os_options_project_id = p\n"
+	"os_options_object_storage_url = http://store/v1/AUTH_three\n"
+	"token_file = %s\n",
+
+	"[one]\n"
+	"auth_version = tempurl\n"
+	"storage_url = https://store/v1/AUTH_one\n"
+	"temp_url_key = k\n"
+	"temp_url_digest = sha1\n"
+	"cacert = /proc/version\n"
+	"[two]\n"
+	"auth_version = 1\n"
+	"authurl = http://a@store:port/auth/v1.0\n"
+	"token_file = %s\n"
+	"[three]\n"
+	"auth_version = 3\n"
+	"authurl = http://store//\n"
+	"os_options_user_domain_name = d\n"
+	"os_options_region_name = R\n",
+};
+
+/* Where their objects are. */
+static const char *const sections[ACCOUNTS] = { "one", "two", "three" };
 static const char *const places[ACCOUNTS] = { "/one/one/", "/two/two/",
 	"/three/three/" };
 
@@ -125,7 +183,9 @@ struct object {
 	bool confirmed;
 };
 
-static struct config config;
+static struct config configs[CONFIGS];
+static char folder[] = "/tmp/fuzz_answers.XXXXXX";
+static char token_file[64]; /* in it, where an input has one */
 static struct content messages[MESSAGES];
 static int in = -1, out = -1;
 static int64_t skipped_ns; /* by which the clock is ahead */
@@ -514,12 +574,47 @@ make_content(struct content *m, const char *sent)
 		(void)snprintf(m->md5 + 2 * i, 3, "%02x", md5[i]);
 }
 
-int
-LLVMFuzzerInitialize(int *argc, char ***argv)
+static void
+clean_up(void)
+{
+	(void)unlink(token_file);
+	(void)rmdir(folder);
+}
+
+/* Each account with its recipient, container and prefix. */
+static void
+load(struct config *config, const char *text)
 {
 	char *nothing[] = { NULL };
 	BUF(faults, 4096);
+	BUF(whole, 8192);
+	const char *line;
 	char path[64];
+	size_t len;
+	int k;
+
+	buf_adds(&whole, common);
+	for (k = -1, line = text; *line != '\0'; line += len + 1) {
+		len = strcspn(line, "\n");
+		if (text_begins(line, "token_file"))
+			buf_addf(&whole, "token_file = %s\n", token_file);
+		else
+			buf_add(&whole, line, len + 1);
+		if (*line == '[' && ++k < ACCOUNTS)
+			buf_addf(&whole,
+			    "recipients = %s@example.org\ncontainer = %s\n"
+			    "prefix = %s/\n",
+			    sections[k], sections[k], sections[k]);
+	}
+	fill(in, buf_text(&whole), whole.len);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", in);
+	require(config_load(config, path, nothing, &faults) == 0,
+	    buf_text(&faults));
+}
+
+int
+LLVMFuzzerInitialize(int *argc, char ***argv)
+{
 	size_t i;
 
 	(void)argc;
@@ -527,10 +622,10 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	in = memfd_create("in", MFD_CLOEXEC);
 	out = memfd_create("out", MFD_CLOEXEC);
 	require(in != -1 && out != -1, "memfd_create");
-	fill(in, config_text, sizeof(config_text) - 1);
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", in);
-	require(config_load(&config, path, nothing, &faults) == 0,
-	    buf_text(&faults));
+	require(mkdtemp(folder) != NULL && atexit(clean_up) == 0, "a folder");
+	(void)snprintf(token_file, sizeof(token_file), "%s/token", folder);
+	for (i = 0; i < CONFIGS; i++)
+		load(&configs[i], accounts[i]);
 	for (i = 0; i < MESSAGES; i++)
 		make_content(&messages[i], contents[i]);
 	for (i = 0; i < PEERS; i++)
@@ -555,6 +650,13 @@ take_answers(const char *text, size_t len)
 	}
 }
 
+/* With the last of accounts[] a client uses all extensions there are. */
+static bool
+is_wordy(int who)
+{
+	return who >> 6 == CONFIGS - 1 && (who & WITH_XFORWARD) != 0;
+}
+
 static void
 add_dialogue(struct buf *text, int who)
 {
@@ -564,12 +666,16 @@ add_dialogue(struct buf *text, int who)
 	if (who & WITH_XFORWARD)
 		buf_adds(text, "XFORWARD NAME=a.example ADDR=192.0.2.1 "
 			       "PROTO=ESMTP HELO=a IDENT=1\r\n");
+	if (is_wordy(who))
+		buf_addf(text,
+		    "XFORWARD HELO=%0250d\r\nXFORWARD NAME=%0250d\r\n", 0, 0);
 	for (t = 0; t < (who & TWO_MESSAGES ? 2 : 1); t++) {
-		buf_adds(text, "MAIL FROM:<s@example.net> SIZE=20\r\n");
+		buf_addf(text, "MAIL FROM:<s@example.net> SIZE=20%s\r\n",
+		    is_wordy(who) ? " SMTPUTF8 BODY=8BITMIME ENVID=1" : "");
 		for (k = 0; k < ACCOUNTS; k++)
 			if (who & 1 << k)
 				buf_addf(text, "RCPT TO:<%s@example.org>\r\n",
-				    config.accounts[k].name);
+				    sections[k]);
 		if (who & ALSO_BEHIND)
 			buf_adds(text, "RCPT TO:<x@example.com>\r\n"
 				       "RCPT TO:<y@example.com>\r\n");
@@ -637,6 +743,7 @@ check_replies(int who)
 	static char replies[65536];
 	const char *text = replies;
 	ssize_t n;
+	int k;
 
 	n = pread(out, replies, sizeof(replies) - 1, 0);
 	require(n > 0 && n < (ssize_t)sizeof(replies) - 1,
@@ -644,27 +751,82 @@ check_replies(int who)
 	replies[n] = '\0';
 	require(next_code(&text) == 220 && next_code(&text) == 250,
 	    "a greeting");
-	if (who & WITH_XFORWARD)
+	for (k = 0; k < (is_wordy(who) ? 3 : who & WITH_XFORWARD ? 1 : 0); k++)
 		require(next_code(&text) == 250, "XFORWARD");
 	if (check_mail(&text, who, 0) && who & TWO_MESSAGES)
 		(void)check_mail(&text, who, 1);
 }
 
+/* The file as the input wants it. */
+static void
+make_token_file(void)
+{
+	struct answer *a;
+	int fd;
+
+	(void)unlink(token_file);
+	for (a = answers; a < answers + nanswers; a++) {
+		if (ascii_lower(a->kind) != 't')
+			continue;
+		fd = open(token_file, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+		require(fd != -1, "a token file");
+		fill(fd, a->text, a->len);
+		require(fchmod(fd, a->kind == 't' ? 0622 : 0600) == 0 &&
+			    close(fd) == 0,
+		    "the rights of a token file");
+	}
+}
+
+/* What `login` and `check` do: it works and there is a file, or says why. */
+static void
+log_in(const struct config *config, const struct account *a)
+{
+	struct swift *s = swift_open(config);
+	struct swift_put p;
+	struct stat st;
+	int64_t ends_s;
+
+	require(s != NULL, "memory");
+	swift_put_init(&p, a);
+	p.deadline_ms = clock_ms() + 2000;
+	if (a->token_file != NULL) {
+		ends_s = swift_write_token(s, &p);
+		require((ends_s != -1) == (p.outcome == SWIFT_STORED),
+		    "a token, or a failure");
+		require(ends_s == -1 ? p.reason.len > 0
+				     : stat(token_file, &st) == 0 &&
+					   (st.st_mode & 0777) == 0600,
+		    "a reason, or a file for its owner");
+	}
+	swift_head(s, &p, true);
+	require(p.outcome == SWIFT_STORED || p.reason.len > 0, "a reason");
+	swift_put_free(&p);
+	swift_close(s);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	const struct config *config;
 	BUF(dialogue, 4096);
 	struct peer *p;
+	size_t i, k;
 
 	if (size == 0)
 		return 0;
+	config = &configs[*data >> 6];
 	take_answers((const char *)data + 1, size - 1);
 	memset(objects, 0, sizeof(objects));
 	memset(dots, 0, sizeof(dots));
+	make_token_file();
+	for (i = 0; i < nanswers; i++)
+		for (k = 0; answers[i].kind == 'L' && k < ACCOUNTS; k++)
+			if (*data & 1 << k)
+				log_in(config, &config->accounts[k]);
 	add_dialogue(&dialogue, *data);
 	fill(in, dialogue.data, dialogue.len);
 	fill(out, "", 0);
-	session_run(&config, in, out, -1);
+	session_run(config, in, out, -1);
 	for (p = peers; p < peers + PEERS; p++)
 		if (p->fd != -1)
 			hang_up(p);
