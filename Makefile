@@ -5,7 +5,8 @@
 # make demo       watch a mail go from SMTP into a real Swift
 # make lint unit san system   the parts of check
 # make check-long valgrind coverage   what takes longer
-# make bench instructions fuzz   what a mail costs; hostile input
+# make bench instructions   what a mail costs
+# make fuzz fuzz-coverage    hostile input, and how far it gets
 # make static     builds ./swiftdrop.static, its libraries from archives
 # make image lines install uninstall dist clean
 #

@@ -19,12 +19,17 @@ PYTEST = env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q \
 # Not when this make is itself told how many jobs it may run.
 PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS) --output-sync)
 
-# The last line is how many passed and failed, also when a part fails.
+# The last line is how many passed and failed, also when a part fails; those
+# that leave no report say so by this.
+failed = { mkdir -p $(REPORT)/$(1); echo '== status' > $(REPORT)/$(1)/make.log; \
+	false; }
+
 check: check-deps
-	@rm -rf $(REPORT) && mkdir -p $(REPORT)/lint
-	@$(MAKE) $(PARALLEL) lint programs || \
-		{ echo '== status' > $(REPORT)/lint/make.log; false; } && \
-		$(MAKE) unit && $(MAKE) san && $(MAKE) system; \
+	@rm -rf $(REPORT)
+	@{ $(MAKE) $(PARALLEL) lint programs || $(call failed,lint); } && \
+		$(MAKE) unit && \
+		{ $(MAKE) fuzz-coverage || $(call failed,fuzz-coverage); } && \
+		$(MAKE) san && $(MAKE) system; \
 		status=$$?; tests/summary $(REPORT); exit $$status
 
 # What tests/install gets for them, a group for each kind of test.
@@ -32,7 +37,7 @@ SYSTEM_GROUPS = build static unit system lab keystone postfix systemd debian \
 	swiftq image model filters rspamd statsd
 
 check-deps:
-	tests/install lint $(SYSTEM_GROUPS)
+	tests/install lint fuzz $(SYSTEM_GROUPS)
 
 # What check has no time for: valgrind, each allocation, long tests, the fuzzers.
 check-long:
@@ -154,6 +159,33 @@ coverage-run: $(B)/tests/coverage.o
 	gcovr -r . --object-directory $(B) -e tests/ --csv $(B)/coverage.csv $(B)
 	@awk -F, -f tests/coverage.awk $(B)/coverage.csv
 
+# What the corpus of the fuzz targets alone reaches of all that reads what others
+# wrote: by file, and not below these numbers.
+FUZZ_READERS = $(addprefix lib/,address buf http ini message reply route stream \
+	text) config inject smtp swift
+FUZZ_READERS += $(addprefix image/,agree environment postconf settings table)
+FUZZ_LINES = 95
+FUZZ_BRANCHES = 85
+
+fuzz-coverage:
+	tests/install build fuzz
+	$(MAKE) $(PARALLEL) fuzz-coverage-run B=$(B)/fuzz-coverage \
+		SANITIZE='-O0 -g -fprofile-instr-generate -fcoverage-mapping'
+
+fuzz-coverage-run: $(FUZZERS:%=$(B)/fuzz/%)
+	rm -f $(B)/*.profraw
+	@set -e; for f in $(FUZZERS); do \
+		LLVM_PROFILE_FILE=$(B)/$$f.profraw $(B)/fuzz/$$f -runs=0 \
+			-artifact_prefix=$(B)/ tests/corpus/$${f#fuzz_} \
+			> $(B)/$$f.log 2>&1 || \
+			{ tail -n 30 $(B)/$$f.log; exit 1; }; done
+	@llvm-profdata merge -o $(B)/profile $(FUZZERS:%=$(B)/%.profraw)
+	@llvm-cov report $(B)/fuzz/$(firstword $(FUZZERS)) \
+		-show-branch-summary -instr-profile=$(B)/profile \
+		$(patsubst %,-object %,$(FUZZERS:%=$(B)/fuzz/%)) \
+		$(FUZZ_READERS:=.c) | awk -v lines=$(FUZZ_LINES) \
+		-v branches=$(FUZZ_BRANCHES) -f tests/fuzz-coverage.awk
+
 # ---- lint -----------------------------------------------------------------
 
 LINT_C = $(sort $(SOURCES) $(wildcard tests/*.c tests/*/*.c bench/*.c))
@@ -232,6 +264,7 @@ $(STAMP)/man: $(LINT_MAN)
 	@touch $@
 
 .PHONY: check check-deps check-long programs unit-programs san-programs unit \
-	valgrind memory long model torture san system coverage coverage-run lint \
-	lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
-	lint-headers lint-man lint-python lint-shell
+	valgrind memory long model torture san system coverage coverage-run \
+	fuzz-coverage fuzz-coverage-run lint lint-gcc lint-clang lint-analyzer \
+	lint-cppcheck lint-tidy lint-format lint-headers lint-man lint-python \
+	lint-shell
