@@ -127,12 +127,15 @@ class Rspamd:
              "-c", f"{self.folder}/rspamd.conf",
              *(f"--var={name}={place}" for name, place in places.items())],
             self.log)
+        # Its workers do not notice that it is gone.
+        self._guard = process.guard(self._process)
         process.wait_until(self._answers, self._process, "rspamd", self.log)
 
     def stop(self):
         if self._process:
             process.stop(self._process)
             self._process = None
+            self._guard.communicate(b"done\n")
 
     def _answers(self):
         try:
