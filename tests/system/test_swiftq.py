@@ -422,7 +422,10 @@ def test_help_and_version_without_swiftclient(swiftdrop_binary):
     filters = without("--version", program=[swiftdrop_binary])
     done = without("--version")
     assert done.returncode == 0
-    assert done.stdout == filters.stdout.replace("swiftdrop 0", "swiftq 0", 1)
+    # But for the filter's line of its libraries.
+    name, _, *rest = filters.stdout.splitlines()
+    assert done.stdout.splitlines() == [
+        name.replace("swiftdrop", "swiftq"), *rest]
     done = without("list")
     assert done.returncode == EX_UNAVAILABLE
     assert "python3-swiftclient" in done.stderr
