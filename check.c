@@ -294,9 +294,8 @@ check_run(const struct config *config, int64_t octets, char *const *addresses,
     int n)
 {
 	struct check c = { .config = config, .octets = octets };
-	int status;
+	int status = run(&c, addresses, n, find_by_address, try_account);
 
-	status = run(&c, addresses, n, find_by_address, try_account);
 	if (message_try_spool(config->smtp.spool_directory) == 0)
 		return status;
 	log_fault("spool_directory %s: %s", config->smtp.spool_directory,

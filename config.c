@@ -327,9 +327,8 @@ own_setting(const struct loader *l, const char *section, const struct key *key)
 static const struct setting *
 effective(const struct loader *l, const char *section, const struct key *key)
 {
-	const struct setting *own;
+	const struct setting *own = own_setting(l, section, key);
 
-	own = own_setting(l, section, key);
 	if (own != NULL || keys_of(section) == smtp_keys ||
 	    (key->flags & LIST) != 0)
 		return own;
@@ -346,9 +345,9 @@ effective(const struct loader *l, const char *section, const struct key *key)
 static struct setting
 place_of(const struct loader *l, const char *section, const char *name)
 {
-	const struct setting *found;
+	const struct setting *found =
+	    effective(l, section, find_key(keys_of(section), name));
 
-	found = effective(l, section, find_key(keys_of(section), name));
 	return found != NULL
 		   ? *found
 		   : (struct setting){ .section = section, .name = name };
@@ -513,9 +512,8 @@ take_variable(struct loader *l, char *variable, const char *whole_name)
 {
 	struct setting newer = { .variable = whole_name };
 	bool is_text = utf8_is_valid(variable, strlen(variable));
-	char *option, *p, *section, *value;
+	char *option, *p, *section, *value = variable + strlen(whole_name);
 
-	value = variable + strlen(whole_name);
 	if (*value != '\0')
 		*value++ = '\0';
 	option = variable + sizeof(VARIABLE) - 1;
@@ -593,9 +591,8 @@ config_is_key(const char *variable)
 static const char *
 variable_of(const struct loader *l, const char *name)
 {
-	size_t i, len;
+	size_t i, len = strlen(name);
 
-	len = strlen(name);
 	for (i = 0; l->environment[i] != NULL; i++)
 		if (strncmp(l->environment[i], name, len) == 0 &&
 		    l->environment[i][len] == '=' &&
@@ -628,11 +625,11 @@ static const char *
 read_secret(struct loader *l, const struct setting *setting, struct buf *secret)
 {
 	BUF(path, PATH_MAX);
-	const char *folder, *reason, *slash;
+	const char *folder = variable_of(l, "CREDENTIALS_DIRECTORY");
+	const char *reason, *slash;
 	struct stat st;
 	bool is_read;
 
-	folder = variable_of(l, "CREDENTIALS_DIRECTORY");
 	slash = l->path == NULL ? NULL : strrchr(l->path, '/');
 	if (setting->value[0] != '/' && folder != NULL)
 		buf_addf(&path, "%s/", folder);
@@ -674,9 +671,8 @@ check_url(const char *value)
 static const char *
 convert_number(const struct key *key, const char *value, int64_t *number)
 {
-	size_t len;
+	size_t len = strlen(value);
 
-	len = strlen(value);
 	if (len == 0 || len > 18 || strspn(value, "0123456789") != len)
 		return "must be a whole number";
 	*number = strtoll(value, NULL, 10);

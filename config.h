@@ -6,10 +6,6 @@
 #ifndef CONFIG_H
 #define CONFIG_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "buf.h"
 #include "http.h"
 #include "route.h"

@@ -10,10 +10,8 @@
 
 #include "clock.h"
 #include "deliver.h"
-#include "object.h"
 #include "scan.h"
 #include "statsd.h"
-#include "text.h"
 
 #include "banned.h"
 
@@ -126,11 +124,10 @@ deliver_log(struct log_line *l, enum log_verb verb, const char *peer,
 	const struct transaction *t = e->transaction;
 	BUF(client, LOG_LINE_MAX);
 	BUF(escaped, LOG_LINE_MAX);
-	const char *addr, *name;
+	const char *addr = object_client_addr(t);
+	const char *name = t->xforward[XFORWARD_NAME];
 	size_t i;
 
-	addr = object_client_addr(t);
-	name = t->xforward[XFORWARD_NAME];
 	buf_addf(&client, "%s[%s]", name == NULL ? "unknown" : name,
 	    *addr == '\0' ? "unknown" : addr);
 	log_escape(&escaped, buf_text(&client), client.len, LOG_PATH_MAX);

@@ -5,7 +5,6 @@
 #ifndef OBJECT_H
 #define OBJECT_H
 
-#include <stdint.h>
 #include <time.h>
 
 #include "buf.h"

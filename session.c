@@ -227,10 +227,9 @@ static enum stream_status
 converse(struct session *s)
 {
 	BUF(line, SMTP_LINE_MAX + 2);
-	enum stream_status status;
+	enum stream_status status = STREAM_OK;
 	const struct reply *r;
 
-	status = STREAM_OK;
 	while (s->smtp.state != SMTP_QUIT && status == STREAM_OK) {
 		r = next_reply(s, &line, &status);
 		if (r == NULL)
@@ -271,9 +270,8 @@ say_goodbye(struct session *s, enum stream_status status)
 static void
 serve(struct session *s)
 {
-	enum stream_status status;
+	enum stream_status status = send_reply(s, smtp_greeting(&s->smtp));
 
-	status = send_reply(s, smtp_greeting(&s->smtp));
 	if (status == STREAM_OK)
 		status = converse(s);
 	if (status != STREAM_OK)

@@ -201,9 +201,8 @@ smtp_refuse(struct smtp *s, const struct reply *r)
 static char *
 next_word(char **text)
 {
-	char *word;
+	char *word = *text + strspn(*text, SMTP_BLANKS);
 
-	word = *text + strspn(*text, SMTP_BLANKS);
 	*text = word + strcspn(word, SMTP_BLANKS);
 	if (**text != '\0')
 		*(*text)++ = '\0';
@@ -223,10 +222,9 @@ do_helo(struct smtp *s, char *argument)
 static const struct reply *
 do_ehlo(struct smtp *s, char *argument)
 {
-	const struct reply *r;
+	const struct reply *r = do_helo(s, argument);
 	size_t i;
 
-	r = do_helo(s, argument);
 	if (r != &s->composed)
 		return r;
 	buf_addf(&s->text,
@@ -453,10 +451,9 @@ static const struct reply *
 do_rcpt(struct smtp *s, char *argument)
 {
 	struct transaction *t = &s->transaction;
-	struct recipient *recipient;
+	struct recipient *recipient = malloc(sizeof(*recipient));
 	const struct reply *r;
 
-	recipient = malloc(sizeof(*recipient));
 	if (recipient == NULL)
 		return &reply_write_error;
 	*recipient = (struct recipient){
@@ -535,10 +532,9 @@ static const struct command {
 static const struct command *
 find_command(const struct smtp *s, const char *verb)
 {
-	const struct command *found;
+	const struct command *found = NULL;
 	size_t i;
 
-	found = NULL;
 	for (i = 0; i < COUNT(commands); i++) {
 		if (strcasecmp(verb, commands[i].verb) != 0)
 			continue;
@@ -665,10 +661,9 @@ smtp_format(const struct reply *r, struct buf *out)
 static size_t
 skip_line(struct data *d, const char *in, size_t len)
 {
-	const char *lf;
+	const char *lf = memchr(in, '\n', len);
 	bool ended;
 
-	lf = memchr(in, '\n', len);
 	if (lf == NULL) {
 		d->state = in[len - 1] == '\r' ? DATA_CR : DATA_TEXT;
 		return len;
@@ -688,9 +683,8 @@ size_t
 smtp_data_decode(struct data *d, const char *in, size_t len, smtp_sink_fn *sink,
     void *context)
 {
-	size_t i, start;
+	size_t i, start = 0;
 
-	start = 0;
 	for (i = 0; i < len && d->state != DATA_END;) {
 		if (d->state == DATA_LINE && in[i] == '.') {
 			if (i > start)

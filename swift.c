@@ -14,12 +14,10 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "digest.h"
-#include "log.h"
 #include "object.h"
 #include "swift.h"
 #include "text.h"
@@ -311,10 +309,10 @@ take_login(struct swift *s, struct swift_put *p, const char *token,
 static enum verdict
 take_v1(struct swift *s, struct swift_put *p)
 {
+	const char *expires = http_answer(s->http, "X-Auth-Token-Expires");
+	long life_s = strtol(expires, NULL, 10);
 	const char *token;
-	long life_s;
 
-	life_s = strtol(http_answer(s->http, "X-Auth-Token-Expires"), NULL, 10);
 	login_of(s, p)->ends_s =
 	    time(NULL) + (life_s > 0 ? life_s : TOKEN_LIFE_S);
 	token = http_answer(s->http, "X-Auth-Token");
@@ -391,10 +389,9 @@ find_endpoint(const struct account *a, const json_t *catalog)
 {
 	const char *region = a->region_name;
 	const json_t *e, *entry;
-	size_t i, k, len;
-
 	/* "publicURL" is how the older clients spell "public". */
-	len = strcspn(a->endpoint_type, "U");
+	size_t i, k, len = strcspn(a->endpoint_type, "U");
+
 	json_array_foreach(catalog, i, entry)
 	{
 		if (strcmp(text_of(entry, "type"), a->service_type) != 0)
@@ -416,13 +413,11 @@ find_endpoint(const struct account *a, const json_t *catalog)
 static enum verdict
 take_v3(struct swift *s, struct swift_put *p, const struct buf *answer)
 {
-	const json_t *token;
+	json_t *root = json_loadb(buf_text(answer), answer->len, 0, NULL);
+	const json_t *token = json_object_get(root, "token");
 	struct tm tm = { 0 };
 	enum verdict verdict;
-	json_t *root;
 
-	root = json_loadb(buf_text(answer), answer->len, 0, NULL);
-	token = json_object_get(root, "token");
 	/* ISO 8601 in UTC, as Keystone writes it. */
 	login_of(s, p)->ends_s = strptime(text_of(token, "expires_at"),
 				     "%Y-%m-%dT%H:%M:%S", &tm) == NULL
@@ -647,10 +642,9 @@ static enum verdict
 request(struct swift *s, struct swift_put *p, const char *method,
     bool container)
 {
+	enum verdict verdict = log_in(s, p);
 	struct http_request r;
-	enum verdict verdict;
 
-	verdict = log_in(s, p);
 	if (p->outcome != SWIFT_STORED)
 		return verdict;
 	http_request_init(&r, &p->account->http, method);
@@ -707,9 +701,8 @@ swift_is_ours(const struct swift *s, const struct swift_put *p)
 static enum verdict
 try_store(struct swift *s, struct swift_put *p)
 {
-	enum verdict verdict;
+	enum verdict verdict = request(s, p, "PUT", false);
 
-	verdict = request(s, p, "PUT", false);
 	if (p->outcome == SWIFT_STORED && !is_our_etag(s, p))
 		return settle(p, SWIFT_TEMPORARY, VERDICT_RENAME,
 		    ", but not our ETag");

@@ -11,8 +11,6 @@
 #ifndef SWIFT_H
 #define SWIFT_H
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <time.h>
 
 #include "buf.h"

@@ -207,14 +207,12 @@ static bool
 is_connection(int fd)
 {
 	struct sockaddr_storage address;
-	socklen_t len, value_len;
 	int value;
+	socklen_t len = sizeof(address), value_len = sizeof(value);
 
-	value_len = sizeof(value);
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &value_len) == -1 ||
 	    value != SOCK_STREAM)
 		return false;
-	len = sizeof(address);
 	if (getpeername(fd, (struct sockaddr *)&address, &len) == 0)
 		return true;
 	/* A client that has gone leaves an error behind, if not its name. */
@@ -234,12 +232,11 @@ passed_socket(void)
 		void *address;
 		int (*call)(int unset_environment);
 	} listen_fds = { NULL };
-	const char *pid;
+	const char *pid = getenv("LISTEN_PID");
 	void *library;
 	char *end;
 	int n;
 
-	pid = getenv("LISTEN_PID");
 	if (pid == NULL || strtol(pid, &end, 10) != (long)getpid() ||
 	    *end != '\0')
 		return 0;

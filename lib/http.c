@@ -462,9 +462,8 @@ http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 void
 http_add_outcome(const struct http_request *r, struct buf *out)
 {
-	const char *at, *host;
+	const char *at, *host = strstr(buf_text(&r->url), "://");
 
-	host = strstr(buf_text(&r->url), "://");
 	host = host == NULL ? "" : host + 3;
 	at = memrchr(host, '@', strcspn(host, "/?"));
 	host = at == NULL ? host : at + 1;
@@ -478,9 +477,8 @@ http_add_outcome(const struct http_request *r, struct buf *out)
 void
 http_libraries(struct buf *text)
 {
-	const curl_version_info_data *info;
+	const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
 
-	info = curl_version_info(CURLVERSION_NOW);
 	buf_addf(text, "libcurl/%s %s, linked ", info->version,
 	    info->ssl_version);
 #ifdef STATIC_LIBRARIES

@@ -4,8 +4,6 @@
  * RawConfigParser._read() of Python 3.11; the test compares the two.  Knows
  * no key and no section; config.c does.
  */
-#include <stdbool.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "ini.h"

@@ -178,10 +178,9 @@ message_content_hex(const struct message *m, char hex[DIGEST_SHA256_HEX])
 {
 	char data[CHUNK];
 	struct digest *digest;
-	int64_t offset;
+	int64_t offset = received_length(m);
 	ssize_t n;
 
-	offset = received_length(m);
 	if (offset == -1)
 		return -1;
 	if (offset == 0) {

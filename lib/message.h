@@ -8,7 +8,6 @@
 
 #include <sys/types.h>
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "buf.h"

@@ -5,8 +5,6 @@
 #ifndef REPLY_H
 #define REPLY_H
 
-#include <stdint.h>
-
 #include "buf.h"
 #include "stream.h"
 

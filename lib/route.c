@@ -3,7 +3,6 @@
  * Which account a recipient belongs to.
  */
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,10 +59,9 @@ add_claim(struct routes *r, int account, const struct buf *key)
 bool
 route_add(struct routes *r, int account, const char *list, struct buf *reason)
 {
-	size_t before, len, next;
+	size_t before = reason->len, len, next;
 	const char *wrong;
 
-	before = reason->len;
 	if (r->locale == (locale_t)0 && !text_is_ascii(list, strlen(list)))
 		r->locale = address_locale();
 	for (; *list != '\0'; list += next) {
@@ -90,9 +88,8 @@ static int
 compare(const void *a, const void *b)
 {
 	const struct claim *x = a, *y = b;
-	int order;
+	int order = strcmp(x->key, y->key);
 
-	order = strcmp(x->key, y->key);
 	return order != 0 ? order : x->account - y->account;
 }
 

@@ -5,9 +5,6 @@
 #ifndef ROUTE_H
 #define ROUTE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "address.h"
 #include "buf.h"
 

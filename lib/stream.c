@@ -185,9 +185,8 @@ wait_for(const struct stream *s, int fd, short events, int64_t deadline_ms)
 static ssize_t
 send_some(int fd, const char *data, size_t len)
 {
-	ssize_t n;
+	ssize_t n = send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	n = send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n != -1 || errno != ENOTSOCK)
 		return n;
 	/* A writable pipe takes this much at once (pipe(7)). */
@@ -294,11 +293,10 @@ stream_read_line(struct stream *s, struct buf *line, size_t max,
 {
 	char last = '\0', octet = '\0';
 	enum stream_status status;
-	bool bare_lf;
+	bool bare_lf = false;
 	size_t n;
 
 	buf_reset(line);
-	bare_lf = false;
 	for (n = 0; last != '\r' || octet != '\n'; n++) {
 		if (s->start == s->end) {
 			status =
@@ -344,9 +342,8 @@ stream_take(struct stream *s, size_t len)
 void
 stream_linger(struct stream *s)
 {
-	int64_t deadline_ms;
+	int64_t deadline_ms = clock_ms() + STREAM_LINGER_MS;
 
-	deadline_ms = clock_ms() + STREAM_LINGER_MS;
 	if (stream_flush(s, deadline_ms) != STREAM_OK ||
 	    shutdown(s->out, SHUT_WR) == -1)
 		return;
@@ -360,9 +357,8 @@ int64_t
 stream_silence_ms(const struct stream *s)
 {
 	struct tcp_info info;
-	socklen_t len;
+	socklen_t len = sizeof(info);
 
-	len = sizeof(info);
 	return getsockopt(s->in, IPPROTO_TCP, TCP_INFO, &info, &len) == 0
 		   ? info.tcpi_last_data_recv
 		   : 0;
