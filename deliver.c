@@ -24,7 +24,6 @@ enum {
 struct place {
 	struct envelope envelope;
 	struct swift_put put; /* its account is named first in the file */
-	struct buf metadata;
 };
 
 void
@@ -73,17 +72,15 @@ count_place(struct delivery *d, const struct swift_put *p)
 {
 	const struct statsd_tags at = { .account = p->account->name };
 	const struct statsd_tags none = { 0 };
-	int64_t receive_ms = d->ended_ms - d->started_ms;
-	int64_t total_ms = clock_ms() - d->started_ms;
 	struct buf *c = &d->counters;
 
 	if (d->config->smtp.statsd == NULL)
 		return;
 	statsd_add(c, "octets", d->message.size, "c", &at);
-	statsd_add(c, "receive", receive_ms, "ms", &at);
+	statsd_add(c, "receive", d->ended_ms - d->started_ms, "ms", &at);
 	statsd_add(c, "auth", p->auth_ms, "ms", &at);
 	statsd_add(c, "put", p->put_ms, "ms", &at);
-	statsd_add(c, "total", total_ms, "ms", &at);
+	statsd_add(c, "total", clock_ms() - d->started_ms, "ms", &at);
 	statsd_add(c, "tries", p->tries, "c", &none);
 }
 
@@ -100,7 +97,6 @@ deliver_close(struct delivery *d)
 		buf_free(&d->facts[i]);
 	for (i = 0; i < d->nplaces; i++) {
 		free(d->places[i].envelope.recipients);
-		buf_free(&d->places[i].metadata);
 		swift_put_free(&d->places[i].put);
 	}
 	free(d->places);
@@ -264,7 +260,6 @@ place_for(struct delivery *d, const struct account *a)
 		if (config_same_place(d->places[i].put.account, a))
 			return &d->places[i];
 	p = &d->places[d->nplaces++];
-	p->metadata.max = 4 * (size_t)OBJECT_METADATA_MAX;
 	swift_put_init(&p->put, a);
 	return p;
 }
@@ -317,16 +312,15 @@ fill_places(struct delivery *d)
 		if (object_fingerprint(&p->envelope, content, fingerprint) ==
 		    -1)
 			return -1;
-		object_metadata(&p->metadata, &p->envelope,
+		object_metadata(&p->put.metadata, &p->envelope,
 		    d->message.sha256_hex, fingerprint, d->facts);
 		object_name(&p->put.name, &d->ended, d->message.size);
-		p->put.metadata = buf_text(&p->metadata);
 		p->put.message = &d->message;
 		p->put.when = d->ended;
 		p->put.deadline_ms = d->deadline_ms;
 		p->put.client = d->client->out;
-		errno = p->metadata.error != 0 ? p->metadata.error
-					       : p->put.name.error;
+		errno = p->put.metadata.error != 0 ? p->put.metadata.error
+						   : p->put.name.error;
 		if (errno != 0)
 			return -1;
 	}

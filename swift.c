@@ -104,7 +104,7 @@ swift_put_init(struct swift_put *p, const struct account *account)
 	*p = (struct swift_put){
 		.account = account,
 		.name = { .max = OBJECT_NAME_MAX },
-		.metadata = "",
+		.metadata = { .max = 4 * (size_t)OBJECT_METADATA_MAX },
 		.client = -1,
 		.retries = account->retries,
 		.plain = !account->metadata,
@@ -118,6 +118,7 @@ void
 swift_put_free(struct swift_put *p)
 {
 	buf_free(&p->name);
+	buf_free(&p->metadata);
 	buf_free(&p->reason);
 	buf_free(&p->trans);
 }
@@ -630,7 +631,7 @@ add_content(const struct swift_put *p, struct http_request *r)
 	if (p->account->delete_after_s > 0)
 		http_header(r, "X-Delete-After: %lld",
 		    (long long)p->account->delete_after_s);
-	for (line = p->plain ? "" : p->metadata; *line != '\0';
+	for (line = p->plain ? "" : buf_text(&p->metadata); *line != '\0';
 	     line += len + 1) {
 		len = strcspn(line, "\n");
 		http_header(r, "%.*s", (int)len, line);

@@ -37,7 +37,7 @@ struct swift_put {
 	const struct account *account; /* borrowed */
 	struct buf name;               /* owned; Maildir name, no prefix */
 	struct timespec when;          /* for further names */
-	const char *metadata;          /* borrowed; header lines, each LF */
+	struct buf metadata;           /* owned; header lines, each LF */
 	const struct message *message; /* borrowed; finished */
 	int64_t deadline_ms;           /* a clock_ms() time */
 	int client;      /* hangs up when nobody waits any more; or -1 */

@@ -350,7 +350,8 @@ a_store_without_memory_is_a_failure_that_may_pass(void **state)
 			s = swift_open(&c);
 			swift_put_init(&p, &c.accounts[i]);
 			p.message = &m;
-			p.metadata = "X-Object-Meta-Envelope-Count: 1\n";
+			buf_adds(&p.metadata,
+			    "X-Object-Meta-Envelope-Count: 1\n");
 			p.deadline_ms = clock_ms() + 5000;
 			buf_adds(&p.name, "name");
 			if (s != NULL)
