@@ -54,15 +54,13 @@ count(struct delivery *d, enum log_verb verb, const struct account *a,
 		[LOG_IN_DOUBT] = "in_doubt",
 		[LOG_LOST] = "lost",
 	};
-	struct statsd_tags tags = { .outcome = outcomes[verb] };
 	char status[16];
+	const struct statsd_tags tags = { .outcome = outcomes[verb],
+		.account = a == NULL ? NULL : a->name,
+		.dsn = r == NULL ? NULL : smtp_reply_status(r, status) };
 
 	if (d->config->smtp.statsd == NULL)
 		return;
-	if (a != NULL)
-		tags.account = a->name;
-	if (r != NULL)
-		tags.dsn = smtp_reply_status(r, status);
 	statsd_add(&d->counters, "messages", 1, "c", &tags);
 }
 
