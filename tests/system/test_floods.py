@@ -102,7 +102,9 @@ def recipients(server, number):
     (floods.nonsense, r"500 5\.5\.2 Error: command not recognized"),
 ])
 def test_twenty_errors_end_a_session(front, container, attack, answer):
-    server = front(smtpd_error_sleep_time="0")
+    server = front(smtpd_error_sleep_time="0",
+                   smtpd_client_connection_rate_limit="0",
+                   smtpd_client_recipient_rate_limit="0")
     seen = attack(server.port, 1)
     sessions = seen[GREETING]
     refused = sum(times for line, times in seen.items()

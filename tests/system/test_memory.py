@@ -102,12 +102,16 @@ def test_no_memory_for_a_reply_ends_the_session(bench, store, preload):
     """At whichever reply: that of a broken start, the greeting, or later."""
     config = bench.config(SMTP={"log": "none"}, box=account(store, "tempurl"))
     ends = set()
-    for number in (1, 31, 41, 51, 61, 391):
+    for number in range(1, LAST, 10):
         session = program.Session(("-c", config), env=preload(number, True))
         *before, last = talk(session)
-        assert last.raw == b"421 4.3.0 Error: insufficient resources\r\n"
         session.hang_up()
-        ends.add((session.process.wait(program.PATIENCE), len(before)))
+        status = session.process.wait(program.PATIENCE)
+        if last.code == 250:    # it needed no more than that
+            break
+        assert last.raw == b"421 4.3.0 Error: insufficient resources\r\n"
+        ends.add((status, len(before)))
+    assert last.code == 250
     assert {status for status, _ in ends} == {0, 78}
     assert len(ends) > 3
 
