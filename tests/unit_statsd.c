@@ -118,29 +118,40 @@ send_two(const char *endpoint)
 	statsd_send(endpoint, &lines);
 }
 
+/* A socket on loopback, and its endpoint: the host and a port. */
+static int
+listening(struct buf *endpoint, unsigned int *port)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	socklen_t len = sizeof(in);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+	*port = ntohs(in.sin_port);
+	buf_addf(endpoint, "127.0.0.1:%u", *port);
+	return fd;
+}
+
 static void
 one_datagram_goes_to_every_kind_of_endpoint(void **state)
 {
 	static const char want[] = "swiftdrop.tries:1|c\nswiftdrop.auth:0|ms";
-	struct sockaddr_in in = { .sin_family = AF_INET };
 	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	char folder[] = "/tmp/unit_statsd.XXXXXX";
 	BUF(endpoint, 256);
+	unsigned int port;
 	socklen_t len;
 	int fd;
 
 	(void)state;
-	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	len = sizeof(in);
-	assert_int_equal(bind(fd, (struct sockaddr *)&in, len), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-	buf_addf(&endpoint, "127.0.0.1:%u", ntohs(in.sin_port));
+	fd = listening(&endpoint, &port);
 	send_two(buf_text(&endpoint));
 	assert_datagram(fd, want);
 	buf_reset(&endpoint);
-	buf_addf(&endpoint, "localhost:%u", ntohs(in.sin_port));
+	buf_addf(&endpoint, "localhost:%u", port);
 	send_two(buf_text(&endpoint));
 	assert_datagram(fd, want);
 	(void)close(fd);
@@ -201,19 +212,13 @@ static void
 nothing_is_sent_where_nothing_is_to_be_said(void **state)
 {
 	BUF(lines, STATSD_MAX);
-	struct sockaddr_in in = { .sin_family = AF_INET };
 	BUF(endpoint, 256);
-	socklen_t len;
+	unsigned int port;
 	char octet;
 	int fd;
 
 	(void)state;
-	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	len = sizeof(in);
-	assert_int_equal(bind(fd, (struct sockaddr *)&in, len), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-	buf_addf(&endpoint, "127.0.0.1:%u", ntohs(in.sin_port));
+	fd = listening(&endpoint, &port);
 	statsd_send(buf_text(&endpoint), &lines);
 	assert_int_equal(recv(fd, &octet, 1, MSG_DONTWAIT), -1);
 	(void)close(fd);

@@ -41,15 +41,18 @@ def own_network(podman):
         yield
 
 
+def running(server):
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="module")
 def own_swift(own_network, lab_folder):
     """A Swift on that network."""
-    swift = lab.Swift(f"{lab_folder}/image-swift")
-    try:
-        swift.start()
-        yield swift
-    finally:
-        swift.stop()
+    yield from running(lab.Swift(f"{lab_folder}/image-swift"))
 
 
 @pytest.fixture
@@ -60,12 +63,7 @@ def box(own_swift):
 
 @pytest.fixture(scope="module")
 def own_sink(own_network, lab_folder):
-    sink = lab.Sink(f"{lab_folder}/image-sink")
-    try:
-        sink.start()
-        yield sink
-    finally:
-        sink.stop()
+    yield from running(lab.Sink(f"{lab_folder}/image-sink"))
 
 
 @pytest.fixture
@@ -829,12 +827,8 @@ class Logins(http.server.ThreadingHTTPServer):
 
 @pytest.fixture(scope="module")
 def own_keystone_swift(own_network, lab_folder):
-    swift = lab.Swift(f"{lab_folder}/image-keystone-swift", keystone=True)
-    try:
-        swift.start()
-        yield swift
-    finally:
-        swift.stop()
+    yield from running(
+        lab.Swift(f"{lab_folder}/image-keystone-swift", keystone=True))
 
 
 @pytest.fixture
