@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import shlex
+import shutil
 import subprocess
 import time
 
@@ -158,6 +159,18 @@ class Machine:
                         *(f"--property={name}" for name in names)).stdout
         values = dict(line.split("=", 1) for line in text.splitlines())
         return values[names[0]] if len(names) == 1 else values
+
+    @contextlib.contextmanager
+    def drop_in(self, unit, text):
+        """Has more in a unit, by a drop-in that is gone afterwards."""
+        path = f"/run/systemd/system/{unit}.d/test.conf"
+        self.write(path, text)
+        self.run("systemctl", "daemon-reload")
+        try:
+            yield
+        finally:
+            shutil.rmtree(os.path.dirname(self.path(path)))
+            self.run("systemctl", "daemon-reload")
 
     @contextlib.contextmanager
     def network(self):

@@ -4,7 +4,6 @@
 The machine is booted as in test_systemd.py. Needs root.
 """
 
-import contextlib
 import os
 import re
 import shutil
@@ -72,18 +71,6 @@ def command(machine, text):
                   f"COMMAND={IMPORT}\nRUN_OPTIONS=--poll 0.2\n")
 
 
-@contextlib.contextmanager
-def drop_in(machine, unit, text):
-    path = f"/run/systemd/system/{unit}.d/test.conf"
-    machine.write(path, text)
-    machine.run("systemctl", "daemon-reload")
-    try:
-        yield
-    finally:
-        shutil.rmtree(os.path.dirname(machine.path(path)))
-        machine.run("systemctl", "daemon-reload")
-
-
 def start(machine, *units):
     machine.run("systemctl", "start", *units)
 
@@ -145,8 +132,8 @@ def test_a_second_worker_of_an_account(machine, readers):
     command(machine, 'echo x >> /var/tmp/at-work; '
             'until [ -e /var/tmp/go ]; do sleep 0.1; done')
     machine.write("/etc/default/swiftq-mail-2", "ACCOUNT=mail\n")
-    with drop_in(machine, "swiftq-run@.service",
-                 "[Service]\nPrivateTmp=no\n"):
+    with machine.drop_in("swiftq-run@.service",
+                         "[Service]\nPrivateTmp=no\n"):
         names = sorted(readers.put(age=i) for i in range(2))
         start(machine, "swiftq-run@mail", "swiftq-run@mail-2")
         wait_for(lambda: readers.names("processing") == names, "both")
@@ -189,7 +176,7 @@ def test_a_worker_comes_back(machine, readers):
     """From a container that is missing, once it is there."""
     container = readers.container.name
     readers.connection.delete_container(container)
-    with drop_in(machine, "swiftq-run@.service", "[Service]\nRestartSec=1\n"):
+    with machine.drop_in("swiftq-run@.service", "[Service]\nRestartSec=1\n"):
         start(machine, "swiftq-run@mail")
         wait_for(lambda: int(machine.show("swiftq-run@mail", "NRestarts"))
                  >= 2, "it is started again")
@@ -222,8 +209,8 @@ def test_purge(machine, readers):
 @pytest.mark.parametrize("what", ["recover", "purge"])
 def test_timers(machine, readers, what):
     unit = f"swiftq-{what}@mail"
-    with drop_in(machine, f"swiftq-{what}@.timer",
-                 "[Timer]\nOnActiveSec=0\nRandomizedDelaySec=0\n"):
+    with machine.drop_in(f"swiftq-{what}@.timer",
+                         "[Timer]\nOnActiveSec=0\nRandomizedDelaySec=0\n"):
         start(machine, f"{unit}.timer")
         wait_for(lambda: machine.show(
             f"{unit}.service", "ExecMainExitTimestampMonotonic") != "0",

@@ -137,18 +137,6 @@ def _write_ini(machine, box, **account):
         mode=0o600)
 
 
-@contextlib.contextmanager
-def _drop_in(machine, unit, text):
-    path = f"/run/systemd/system/{unit}.d/test.conf"
-    machine.write(path, text)
-    machine.run("systemctl", "daemon-reload")
-    try:
-        yield
-    finally:
-        shutil.rmtree(os.path.dirname(machine.path(path)))
-        machine.run("systemctl", "daemon-reload")
-
-
 def _sessions(machine):
     """Returns the sessions' units that are there now."""
     return machine.run("systemctl", "list-units", "--all", "--plain",
@@ -370,7 +358,7 @@ def _listening_on_loopback(machine, more=""):
 
     loopback = (TREE / "units/loopback.conf").read_text()
     try:
-        with _drop_in(machine, "swiftdrop.socket", loopback + more):
+        with machine.drop_in("swiftdrop.socket", loopback + more):
             machine.run("systemctl", "restart", "swiftdrop.socket")
             use("inet:127.0.0.1:10025")
             yield
@@ -402,8 +390,8 @@ def test_a_connection_above_the_limit_is_refused_and_the_mail_deferred(
 
 def test_a_burst_of_connections_does_not_fail_the_socket(machine, box):
     """Above MaxConnections; systemd's default is 200 connections in 2 s."""
-    with _drop_in(machine, "swiftdrop.socket",
-                  "[Socket]\nMaxConnections=1\n"):
+    with machine.drop_in("swiftdrop.socket",
+                         "[Socket]\nMaxConnections=1\n"):
         with _greeted(machine):
             begin = time.monotonic()
             for _ in range(400):
@@ -424,7 +412,7 @@ def test_a_message_of_the_largest_size_fits_the_memory_limit(machine, box):
 
 
 def test_the_memory_limit_holds(machine, box):
-    with _drop_in(machine, "swiftdrop@.service", "[Service]\nMemoryMax=1M\n"):
+    with machine.drop_in("swiftdrop@.service", "[Service]\nMemoryMax=1M\n"):
         code, text = _send()
         assert (code, text) == (451, "4.3.0 Error: queue file write error")
     assert box.names() == []
@@ -437,7 +425,7 @@ def test_the_task_limit_holds(machine, box):
         inside = machine.show(_sessions(machine)[0].split()[0],
                               "TasksMax", "MemoryMax")
     assert inside == {"TasksMax": "8", "MemoryMax": str(128 << 20)}
-    with _drop_in(machine, "swiftdrop@.service", "[Service]\nTasksMax=1\n"):
+    with machine.drop_in("swiftdrop@.service", "[Service]\nTasksMax=1\n"):
         assert _send() == (451, "4.3.0 Error: queue file write error")
     assert box.names() == []
     assert _send()[0] == 250
@@ -533,8 +521,8 @@ def test_secrets_in_files_of_root_alone(machine, box):
     _write_ini(machine, box, key=None, key_file="orders.key")
     credential = "[Service]\nLoadCredential=orders.key:/etc/orders.key\n"
     try:
-        with _drop_in(machine, "swiftdrop@.service", credential), \
-                _drop_in(machine, "swiftdrop-check.service", credential):
+        with machine.drop_in("swiftdrop@.service", credential), \
+                machine.drop_in("swiftdrop-check.service", credential):
             assert _send()[0] == 250
             machine.run("systemctl", "start", "swiftdrop-check.service")
         done = machine.run("swiftdrop", "check")
@@ -628,8 +616,8 @@ def test_the_sandbox_bites(machine, box, package):
                           for entry in _journal(machine, since=begin)
                           if isinstance(entry["MESSAGE"], str)))
         # It is the filter and nothing else that stopped it.
-        with _drop_in(machine, "swiftdrop@.service",
-                      "[Service]\nSystemCallFilter=\n"):
+        with machine.drop_in("swiftdrop@.service",
+                             "[Service]\nSystemCallFilter=\n"):
             assert _send()[0] == 250
     finally:
         os.rename(program + ".whole", program)
@@ -639,8 +627,8 @@ def test_the_sandbox_bites(machine, box, package):
 def test_hardened(machine, box):
     """hardened.conf forbids nothing that a mail or the check needs."""
     hardened = (TREE / "units/hardened.conf").read_text()
-    with _drop_in(machine, "swiftdrop@.service", hardened), \
-            _drop_in(machine, "swiftdrop-check.service", hardened):
+    with machine.drop_in("swiftdrop@.service", hardened), \
+            machine.drop_in("swiftdrop-check.service", hardened):
         assert _send()[0] == 250
         machine.run("systemctl", "start", "swiftdrop-check.service")
     box.only()
@@ -715,8 +703,8 @@ def test_the_timer_starts_the_check(machine, box):
 
     before = started()
     machine.run("systemctl", "stop", "swiftdrop-check.timer")
-    with _drop_in(machine, "swiftdrop-check.timer", "[Timer]\n"
-                  "OnActiveSec=0\nRandomizedDelaySec=0\n"):
+    with machine.drop_in("swiftdrop-check.timer", "[Timer]\n"
+                         "OnActiveSec=0\nRandomizedDelaySec=0\n"):
         machine.run("systemctl", "start", "swiftdrop-check.timer")
         _wait(lambda: started() != before)
         _wait(lambda: machine.show("swiftdrop-check.service",
@@ -731,7 +719,7 @@ def test_the_timer_starts_the_check(machine, box):
 @contextlib.contextmanager
 def _logging_in(machine, timer=""):
     """The timer runs, and has had the service log in."""
-    with _drop_in(machine, LOGIN + ".timer", "[Timer]\n" + timer):
+    with machine.drop_in(LOGIN + ".timer", "[Timer]\n" + timer):
         machine.run("systemctl", "enable", "--now", LOGIN + ".timer")
         try:
             _wait(lambda: os.path.exists(machine.path(TOKEN)))
