@@ -687,11 +687,15 @@ bool
 swift_is_ours(const struct swift *s, const struct swift_put *p)
 {
 	const char *length = http_answer(s->http, "Content-Length");
+	char *end;
 
-	return p->status == 200 && is_our_etag(s, p) &&
-	       (*http_answer(s->http, "Transfer-Encoding") != '\0' ||
-		   *http_answer(s->http, "Content-Encoding") != '\0' ||
-		   strtoll(length, NULL, 10) == p->message->size);
+	if (p->status != 200 || !is_our_etag(s, p))
+		return false;
+	if (*http_answer(s->http, "Transfer-Encoding") != '\0' ||
+	    *http_answer(s->http, "Content-Encoding") != '\0')
+		return true;
+	return *length != '\0' &&
+	       strtoll(length, &end, 10) == p->message->size && *end == '\0';
 }
 
 /*
@@ -711,7 +715,8 @@ try_store(struct swift *s, struct swift_put *p)
 		return verdict;
 	verdict = request(s, p, "HEAD", false);
 	if (p->outcome == SWIFT_STORED && swift_is_ours(s, p)) {
-		p->exists += p->exists == 0 ? 1 : 0;
+		if (p->exists == 0)
+			p->exists = 1;
 		return VERDICT_DONE;
 	}
 	p->outcome = SWIFT_TEMPORARY;
