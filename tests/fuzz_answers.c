@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Any octets as the answers of a store and of the server behind, to a session
- * that is always the same: whatever they say, it ends, and its 2yz to the end
- * of data is right.  Right means that the store was told to keep the message
- * and said so for each account, and that the server behind said 2yz once it
- * had the dot.
+ * Any octets as the answers of a store, of rspamd and of the server behind, to
+ * a session that is always the same: whatever they say, it ends, and its 2yz to
+ * the end of data is right.  Right means that the store was told to keep the
+ * message and said so for each account, and that the server behind said 2yz
+ * once it had the dot.
  *
- * Both servers are in this file, and no time passes: connect(2) makes a pair
- * of sockets, poll(2) lets the servers work, and where nothing is to come it
- * sets the clock forward by what the caller would have waited.
+ * All servers are in this file, and no time passes: connect(2) makes a pair of
+ * sockets, poll(2) lets the servers work, and where nothing is to come it sets
+ * the clock forward by what the caller would have waited.
  *
  * An input is a letter and answers, with '~' between them.  The letter's bits
  * say who the mail is for (enum below) and how its accounts log in (accounts[]
- * below).  An answer begins with H or h for the store's next request, S or s
- * for the server behind: at the connection, then to each command.  In lower
- * case it closes the connection; empty it is never given; where there is none
- * left the connection closes.  T is what the token file holds, t the same where
- * others can write to it; L has `swiftdrop login` and `check` go before.
+ * below).  An answer begins with H or h for the store's next request, R or r
+ * for rspamd's, S or s for the server behind: at the connection, then to each
+ * command.  In lower case it closes the connection; empty it is never given;
+ * where there is none left the connection closes.  T is what the token file
+ * holds, t the same where others can write to it; L has `swiftdrop login` and
+ * `check` go before.
  */
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -48,7 +49,8 @@ enum {
 	PEERS = 8,
 	ANSWERS = 64,
 	STORE_PORT = 8080,
-	BEHIND_PORT = 10026
+	BEHIND_PORT = 10026,
+	RSPAMD_PORT = 11333
 };
 
 /* Bits of an input's letter; the accounts are bits 0 to ACCOUNTS - 1. */
@@ -72,6 +74,7 @@ static const char common[] = "[DEFAULT]\n"
 			     "[SMTP]\n"
 			     "hostname = filter.example\n"
 			     "reinject = 127.0.0.1:10026\n"
+			     "rspamd = http://127.0.0.1:11333/\n"
 			     "timeout = 5\n"
 			     "deadline = 2\n"
 			     "log = none\n";
@@ -169,8 +172,8 @@ struct answer {
 
 /* A connection's other end. */
 struct peer {
-	int fd; /* -1 for none */
-	bool behind;
+	int fd;    /* -1 for none */
+	char kind; /* of its answers, in lower case */
 	bool data; /* DATA was the newest command */
 	char in[65536];
 	size_t len;
@@ -297,7 +300,7 @@ next_answer(const struct peer *p)
 	struct answer *a;
 
 	for (a = answers; a < answers + nanswers; a++)
-		if (ascii_lower(a->kind) == (p->behind ? 's' : 'h'))
+		if (ascii_lower(a->kind) == p->kind)
 			return a;
 	return NULL;
 }
@@ -314,7 +317,7 @@ give(struct peer *p, struct answer *a)
 {
 	bool close;
 
-	close = a == NULL || a->kind == 's' || a->kind == 'h';
+	close = a == NULL || a->kind == p->kind;
 	if (a != NULL && a->len > 0)
 		(void)send(p->fd, a->text, a->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (a != NULL)
@@ -484,7 +487,7 @@ serve(void)
 		busy = busy || n != -1;
 		p->len += n > 0 ? (size_t)n : 0;
 		while (p->fd != -1 &&
-		       (p->behind ? take_command(p) : take_request(p)))
+		       (p->kind == 's' ? take_command(p) : take_request(p)))
 			;
 	}
 	return busy;
@@ -503,7 +506,8 @@ connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
 	require(len >= sizeof(*to) && to->sin_family == AF_INET,
 	    "connections over IPv4");
 	port = ntohs(to->sin_port);
-	require(port == STORE_PORT || port == BEHIND_PORT,
+	require(port == STORE_PORT || port == BEHIND_PORT ||
+		    port == RSPAMD_PORT,
 	    "connections to the servers alone");
 	for (p = peers; p < peers + PEERS && p->fd != -1; p++)
 		;
@@ -514,10 +518,10 @@ connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
 		    fcntl(fd, F_SETFL, flags) == 0 && close(pair[0]) == 0,
 	    "a pair of sockets");
 	p->fd = pair[1];
-	p->behind = port == BEHIND_PORT;
+	p->kind = port == BEHIND_PORT ? 's' : port == STORE_PORT ? 'h' : 'r';
 	p->data = false;
 	p->len = 0;
-	if (p->behind)
+	if (p->kind == 's')
 		give(p, next_answer(p));
 	return 0;
 }

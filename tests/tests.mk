@@ -162,7 +162,7 @@ coverage-run: $(B)/tests/coverage.o
 # What the corpus of the fuzz targets alone reaches of all that reads what others
 # wrote: by file, and not below these numbers.
 FUZZ_READERS = $(addprefix lib/,address buf http ini message reply route stream \
-	text) config inject smtp swift
+	text) config inject scan smtp swift
 FUZZ_READERS += $(addprefix image/,agree environment postconf settings table)
 FUZZ_LINES = 95
 FUZZ_BRANCHES = 85
