@@ -187,12 +187,8 @@ $(B)/greet: bench/greet.c Makefile
 fuzz:
 	tests/install build fuzz
 	$(MAKE) $(FUZZERS:%=$(B)/fuzz/%)
-	@set -e; for f in $(FUZZERS); do echo "== $$f"; \
-		mkdir -p $(B)/fuzz/$$f.found; \
-		$(B)/fuzz/$$f -max_total_time=$(SECONDS) -timeout=10 \
-			-print_final_stats=1 -close_fd_mask=0 \
-			-artifact_prefix=$(B)/fuzz/$$f.found/ \
-			$(B)/fuzz/$$f.found tests/corpus/$${f#fuzz_}; done
+	tests/run-fuzzers $(if $(RECORD),--record) $(SECONDS) $(JOBS) \
+		$(FUZZERS:%=$(B)/fuzz/%)
 
 # What a target is linked with.
 FUZZED = $(PARTS)
