@@ -225,7 +225,6 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	    (r->resent || fault == HTTP_NO_ANSWER || r->status / 100 == 2 ||
 		r->status / 100 == 5))
 		p->exists++;
-	p->unheard |= r->read != NULL && fault == HTTP_NO_ANSWER;
 	buf_reset(&p->reason);
 	add_answer(r, &p->reason);
 	buf_reset(&p->trans);
@@ -233,6 +232,10 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	if (*trans == '\0')
 		trans = http_answer(s->http, "X-Openstack-Request-Id");
 	log_escape(&p->trans, trans, strlen(trans), 100);
+	/* Without an id it is a front end's, which may have given up waiting. */
+	p->unheard |=
+	    r->read != NULL && (fault == HTTP_NO_ANSWER ||
+				   (r->status / 100 == 5 && *trans == '\0'));
 	if (fault == HTTP_MISCONFIGURED)
 		return settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE, "");
 	for (i = 0; i < COUNT(meanings); i++)

@@ -47,7 +47,7 @@ struct swift_put {
 
 	enum swift_outcome outcome;
 	unsigned int exists; /* tries that may have stored it by its name */
-	bool unheard;        /* one got no answer and may still arrive */
+	bool unheard;        /* one may still arrive: not Swift's answer */
 	unsigned int tries;
 	const char *request;    /* the newest: its method, "" for none */
 	long status;            /* of its answer, 0 for none */

@@ -152,6 +152,17 @@ def test_what_may_still_arrive_is_named(status, bench, store):
     assert doubts(log) == places(store.objects) == places([first.path])
 
 
+@pytest.mark.parametrize("status", (502, 503, 504))
+def test_what_a_front_end_gave_up_may_still_arrive(status, bench, store):
+    """Its own 5xx has no transaction id; Swift may be busy with the PUT."""
+    store.always("PUT", answer(status, X_Trans_Id=""))
+    log = deliver(bench, store, timeout="1")
+    first = store.of("PUT")[0]
+    assert len(store.of("DELETE")) == 1
+    store.apply(first)
+    assert doubts(log) == places([first.path])
+
+
 def test_one_of_several_tries_may_still_arrive(bench, store):
     """What is deleted was the first; the second is not there yet."""
     store.once("PUT", lost)
