@@ -7,6 +7,7 @@ run. Put in another's place is only what the author's network alone has
 """
 
 import contextlib
+import datetime
 import os
 import pathlib
 import re
@@ -149,6 +150,26 @@ def test_every_decision_is_carried_out():
                 continue
             path = here.with_name(ELSEWHERE.get(decision, here.name))
             assert f"\ndef {decision}(" in path.read_text(), decision
+
+
+def test_each_row_of_where_it_was_run_has_its_test():
+    _, _, text = (TREE / "README.md").read_text().partition(
+        "## Where it was run\n")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.partition("\n## ")[0].splitlines()
+            if line.startswith("|")][2:]
+    assert len(rows) >= 7
+    for what, version, date, tests in rows:
+        assert what and version
+        assert datetime.date.fromisoformat(date) <= datetime.date.today()
+        for test in tests.split(", "):
+            name, _, function = test.strip("`").partition("::")
+            if name.startswith("make "):
+                targets = (TREE / "tests/tests.mk").read_text()
+                assert f"\n{name.split()[1]}:" in targets, what
+                continue
+            source = (TREE / "tests/system" / name).read_text()
+            assert f"\ndef {function or 'test_'}" in source, what
 
 
 def at_a_prompt(environment):
