@@ -12,7 +12,7 @@
 #
 # make install STATIC=yes installs ./swiftdrop.static as swiftdrop.
 
-VERSION = 0.1.0
+VERSION = 0.2.0
 
 prefix = /usr
 exec_prefix = $(prefix)

@@ -28,4 +28,4 @@ which imports only from those before it:
     commands    the command line
 """
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'

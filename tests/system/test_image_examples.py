@@ -55,7 +55,7 @@ def test_the_key_of_the_compose_file_is_not_for_git(tmp_path):
 LEFT_BEHIND = (
     ".git/config", ".hypothesis/x", "build/image/list.o", "build/swiftdrop.d",
     "debian/files", "debian/swiftdrop/usr/sbin/swiftdrop",
-    "examples/swift.key", "lib/buf.o", "swiftdrop", "swiftdrop-0.1.0.tar.gz",
+    "examples/swift.key", "lib/buf.o", "swiftdrop", "swiftdrop-0.2.0.tar.gz",
     "swiftdrop-entry", "swiftdrop.ini", "swiftdrop.static",
     "tests/lab/__pycache__/image.pyc")
 
