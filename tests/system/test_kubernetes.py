@@ -2,12 +2,15 @@
 """The manifests for Kubernetes: their form, and what can be run of them."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import re
+import shutil
 import smtplib
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,30 +20,73 @@ import pytest
 import yaml
 
 import lab
+import test_readme
 from lab import image, process
 
+story = test_readme.story
+
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
-MANIFESTS = sorted((EXAMPLES / "kubernetes").glob("*.yaml"))
+KUBERNETES = EXAMPLES / "kubernetes"
+OVERLAYS = ("direct", "haproxy", "rspamd", "site")
 KINDS = {("v1", "ConfigMap"): "V1ConfigMap", ("v1", "Service"): "V1Service",
          ("apps/v1", "Deployment"): "V1Deployment",
          ("apps/v1", "StatefulSet"): "V1StatefulSet",
          ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
          ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget"}
 WORKLOADS = ("Deployment", "StatefulSet")
-RSPAMD = EXAMPLES / "kubernetes" / "rspamd"
 
 
-def documents():
-    return [(path.name, document) for path in MANIFESTS
-            if path.name != "kustomization.yaml"
-            for document in yaml.safe_load_all(path.read_text())]
+def kustomize(folder):
+    return subprocess.run(["kubectl", "kustomize", folder], text=True,
+                          capture_output=True)
 
 
-def only(kind, name):
+def for_kubectl_of_2021(folder):
+    """Names folders as the kubectl of Debian 12 wants it (1.20, before 1.21).
+    """
+    for path in pathlib.Path(folder).rglob("kustomization.yaml"):
+        changed = yaml.safe_load(path.read_text())
+        named = changed["resources"]
+        changed["bases"] = [name for name in named
+                            if (path.parent / name).is_dir()]
+        changed["resources"] = [name for name in named
+                                if name not in changed["bases"]]
+        path.write_text(yaml.safe_dump(changed))
+
+
+def build(folder):
+    """Returns what "kubectl apply -k" of a folder would send, as text."""
+    done = kustomize(folder)
+    if "must be a file" in done.stderr:
+        with tempfile.TemporaryDirectory() as other:
+            shutil.copytree(folder.parents[1], other, dirs_exist_ok=True)
+            for_kubectl_of_2021(other)
+            done = kustomize(f"{other}/overlays/{folder.name}")
+    # An old form is warned of.
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+@functools.cache
+def built(overlay):
+    return build(KUBERNETES / "overlays" / overlay)
+
+
+def documents(overlay="haproxy"):
+    return list(yaml.safe_load_all(built(overlay)))
+
+
+def name_of(document):
+    """Returns a manifest's name, without what was made of its content."""
+    name = document["metadata"]["name"]
+    return re.sub("-[0-9a-z]{10}$", "", name) \
+        if document["kind"] == "ConfigMap" else name
+
+
+def only(kind, name, overlay="haproxy"):
     """Returns the manifest of this kind and name."""
-    found = [document for _, document in documents()
-             if (document["kind"], document["metadata"]["name"])
-             == (kind, name)]
+    found = [document for document in documents(overlay)
+             if (document["kind"], name_of(document)) == (kind, name)]
     assert len(found) == 1, (kind, name)
     return found[0]
 
@@ -81,14 +127,20 @@ def check(value, type_name, where):
         model(**{names[key]: item for key, item in value.items()})
 
 
-@pytest.mark.parametrize("name, document", documents(), ids=lambda value: (
-    value if isinstance(value, str) else value["kind"]))
-def test_manifest_is_as_kubernetes_describes_it(name, document):
-    check(document, KINDS[document["apiVersion"], document["kind"]], name)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_manifests_are_as_kubernetes_describes_them(overlay):
+    kinds = set()
+    for document in documents(overlay):
+        kind = document["kind"]
+        check(document, KINDS[document["apiVersion"], kind],
+              f"{kind} {name_of(document)}")
+        kinds.add(kind)
+    assert kinds >= {"ConfigMap", "Service", "StatefulSet",
+                     "PodDisruptionBudget"}
 
 
 def test_the_manifest_check_can_fail():
-    document = next(d for _, d in documents() if d["kind"] == "StatefulSet")
+    document = only("StatefulSet", "swiftdrop")
     spec = document["spec"]["template"]["spec"]
     for change in ({"enableServiceLink": False}, {"containers": [{}]},
                    {"terminationGracePeriodSeconds": "120"}):
@@ -98,7 +150,7 @@ def test_the_manifest_check_can_fail():
 
 
 def test_pods_have_the_least_rights():
-    for _, document in documents():
+    for document in documents():
         if document["kind"] not in WORKLOADS:
             continue
         spec = document["spec"]["template"]["spec"]
@@ -117,7 +169,7 @@ def test_pods_have_the_least_rights():
 def chosen(selector):
     """Returns the names of the workloads whose pods a selector chooses."""
     assert list(selector) == ["matchLabels"]
-    return {document["metadata"]["name"] for _, document in documents()
+    return {document["metadata"]["name"] for document in documents()
             if document["kind"] in WORKLOADS
             and selector["matchLabels"].items()
             <= document["spec"]["template"]["metadata"]["labels"].items()}
@@ -153,37 +205,101 @@ def test_one_node_never_takes_all_pods(kind, name):
     assert budget["maxUnavailable"] == 1
 
 
-def test_kustomization_names_the_manifests():
-    path = EXAMPLES / "kubernetes" / "kustomization.yaml"
-    assert sorted(yaml.safe_load(path.read_text())["resources"]) == \
-        [p.name for p in MANIFESTS if p != path]
+def test_kustomizations_name_all_files():
+    folders = [KUBERNETES / "base", *(KUBERNETES / "overlays").iterdir()]
+    assert sorted(path.name for path in folders[1:]) == list(OVERLAYS)
+    for folder in folders:
+        named = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        files = {name for name in named["resources"]
+                 if name.endswith(".yaml")}
+        for generator in named.get("configMapGenerator", ()):
+            files |= set(generator.get("files", ()))
+        assert files | {"kustomization.yaml"} == {
+            path.name for path in folder.iterdir()}
 
 
-def rspamd_documents():
-    return list(yaml.safe_load_all((RSPAMD / "rspamd.yaml").read_text()))
+def test_overlays_by_the_readme(story):
+    """Without a cluster: what would be applied is built."""
+    look, apply = story.take("examples/README.md",
+                             "kubectl kustomize").commands()
+    assert look.startswith("kubectl kustomize ")
+    assert apply.startswith("kubectl apply -k ")
+    for command in look, apply:
+        assert "kind: StatefulSet" in build(
+            image.TREE / command.split()[-1])
 
 
-@pytest.mark.parametrize("document", rspamd_documents(),
-                         ids=lambda document: document["kind"])
-def test_manifest_of_rspamd_is_as_kubernetes_describes_it(document):
-    check(document, KINDS[document["apiVersion"], document["kind"]],
-          document["kind"])
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_is_named_is_there(overlay):
+    """ConfigMaps and ports by their names, pods by their labels."""
+    found = documents(overlay)
+    configurations = {document["metadata"]["name"] for document in found
+                      if document["kind"] == "ConfigMap"}
+    pods = [document["spec"]["template"] for document in found
+            if document["kind"] in WORKLOADS]
+    for pod in pods:
+        for container in pod["spec"]["containers"]:
+            for source in container.get("envFrom", ()):
+                assert source["configMapRef"]["name"] in configurations
+        for volume in pod["spec"]["volumes"]:
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in configurations
+    for document in found:
+        if document["kind"] != "Service":
+            continue
+        pod, = [pod for pod in pods if document["spec"]["selector"].items()
+                <= pod["metadata"]["labels"].items()]
+        for port in document["spec"]["ports"]:
+            assert port_number(pod["spec"]["containers"][0],
+                               port.get("targetPort", port["port"])) in (
+                [p["containerPort"]
+                 for p in pod["spec"]["containers"][0]["ports"]])
+    assert {document["metadata"].get("namespace") for document in found} == {
+        "mail" if overlay == "site" else None}
 
 
-def test_overlay_asks_the_rspamd_that_it_brings():
-    """Its patch meets a ConfigMap, its worker what examples/rspamd says."""
-    overlay = yaml.safe_load((RSPAMD / "kustomization.yaml").read_text())
-    assert overlay["resources"] == ["..", "rspamd.yaml"]
-    [named] = overlay["patches"]
-    patch = yaml.safe_load((RSPAMD / named["path"]).read_text())
-    base = only(patch["kind"], patch["metadata"]["name"])
-    assert base["apiVersion"] == patch["apiVersion"]
-    configuration, service, _, deployment = rspamd_documents()
-    assert patch["data"] == {
-        "SWIFTDROP_SMTP_RSPAMD": f"http://{service['metadata']['name']}:"
-                                 f"{service['spec']['ports'][0]['port']}"}
-    assert service["spec"]["selector"] == \
-        deployment["spec"]["template"]["metadata"]["labels"]
+def variables(overlay):
+    return only("ConfigMap", "swiftdrop", overlay)["data"]
+
+
+def test_overlays_differ_by_what_they_are_for():
+    direct, haproxy, rspamd, site = map(variables, OVERLAYS)
+    assert "UPSTREAM_PROXY_PROTOCOL" not in direct
+    assert haproxy == {**direct, "UPSTREAM_PROXY_PROTOCOL": "haproxy"}
+    address = only("Service", "rspamd", "rspamd")["spec"]["ports"][0]["port"]
+    assert rspamd == {**haproxy,
+                      "SWIFTDROP_SMTP_RSPAMD": f"http://rspamd:{address}"}
+    assert site["MYHOSTNAME"] == "mx.example.org"
+    assert site["SWIFTDROP_SMTP_RSPAMD"] == rspamd["SWIFTDROP_SMTP_RSPAMD"]
+    workload = only("StatefulSet", "swiftdrop", "site")["spec"]["template"]
+    assert workload["spec"]["containers"][0]["image"] == \
+        f"registry.example.org/mail/swiftdrop:{version()}"
+
+
+def version():
+    return re.search("(?m)^VERSION = (.*)$",
+                     (image.TREE / "Makefile").read_text())[1]
+
+
+def test_a_changed_setting_is_another_name(tmp_path):
+    """So a change reaches the pods, which read their variables once."""
+    shutil.copytree(KUBERNETES, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "base" / "kustomization.yaml"
+    text = path.read_text()
+    assert "MYHOSTNAME=mail.example.org" in text
+    path.write_text(text.replace("=mail.example.org", "=other.example.org"))
+    changed = {(document["kind"], document["metadata"]["name"]): document
+               for document in yaml.safe_load_all(
+                   build(tmp_path / "overlays" / "direct"))}
+    before = only("ConfigMap", "swiftdrop", "direct")["metadata"]["name"]
+    assert ("ConfigMap", before) not in changed
+    source, = changed["StatefulSet", "swiftdrop"]["spec"]["template"][
+        "spec"]["containers"][0]["envFrom"]
+    assert ("ConfigMap", source["configMapRef"]["name"]) in changed
+
+
+def test_rspamd_of_the_overlay_is_set_up_as_the_other_example():
+    configuration = only("ConfigMap", "rspamd", "rspamd")
     for name, text in configuration["data"].items():
         assert text in (EXAMPLES / "rspamd" / name).read_text()
 
@@ -399,11 +515,8 @@ def test_probes_of_the_pods(pods):
     assert smtpd_deaths(pods)[before:] == []
 
 
-def test_haproxy_of_the_manifests_is_valid(tmp_path):
-    text = next(d for _, d in documents()
-                if "haproxy.cfg" in d.get("data", {}))["data"]["haproxy.cfg"]
-    path = tmp_path / "haproxy.cfg"
-    path.write_text(text)
+def test_haproxy_of_the_manifests_is_valid():
+    path = KUBERNETES / "overlays" / "haproxy" / "haproxy.cfg"
     done = subprocess.run(["haproxy", "-c", "-f", path], text=True,
                           capture_output=True,
                           env={**os.environ, **haproxy_environment()})

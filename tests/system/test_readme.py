@@ -82,6 +82,7 @@ DECISIONS = {
     "examples/README.md": [
         ("apt-get install python3-swiftclient", "test_host_by_the_readme"),
         ("ST_AUTH=", "test_rights_and_a_reader"),
+        ("kubectl kustomize", "test_overlays_by_the_readme"),
         ("swift post mail --write-acl", "test_rights_and_a_reader"),
         ("swift post mail -m", "test_rights_and_a_reader"),
         ("[mail]", "test_rights_and_a_reader"),
@@ -116,6 +117,7 @@ ELSEWHERE = {"test_environment_of_the_readme_works": "test_image_examples.py",
                  "test_forwards_in_the_image", "test_what_to_watch",
                  "test_a_backup_and_a_lost_container",
                  "test_upgrade_and_back")},
+             "test_overlays_by_the_readme": "test_kubernetes.py",
              "test_host_by_the_readme": "test_readme_host.py",
              "test_units_step_by_step": "test_readme_host.py"}
 SWIFT = "swift.example.org"
