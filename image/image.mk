@@ -8,12 +8,20 @@ PODMAN ?= podman
 IMAGE ?= swiftdrop
 # A Debian 12 to build in; the default is the Containerfile's.
 BASE ?=
-IMAGE_REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+# Its labels. SOURCE is the URL that the source is at.
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+SOURCE ?= $(shell git remote get-url origin 2>/dev/null)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+# More options of the builder: "--format docker" for podman.
+IMAGE_OPTIONS ?=
 
 image_build = $(PODMAN) build --network=host -f image/Containerfile \
 	$(if $(BASE),--build-arg BASE=$(BASE)) \
 	--build-arg VERSION=$(VERSION) \
-	--build-arg REVISION=$(IMAGE_REVISION)
+	--build-arg REVISION=$(REVISION) \
+	--build-arg SOURCE=$(SOURCE) \
+	--build-arg CREATED=$(shell date -u -d @$(SOURCE_DATE_EPOCH) \
+		+%Y-%m-%dT%H:%M:%SZ) $(IMAGE_OPTIONS)
 
 .PHONY: image image-filter image-programs
 image:

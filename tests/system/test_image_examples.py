@@ -94,7 +94,7 @@ def sent_by_compose(_, tree):
 def test_sources_and_nothing_of_the_host_go_into_a_build(podman, tmp_path,
                                                          sent, file):
     tree = tmp_path / "tree"
-    sources = {"Makefile"}
+    sources = {"Makefile", "debian/copyright"}
     for pattern in ("*.[ch]", "lib/*.[ch]", "image/*", "postfix/*"):
         sources |= {str(path.relative_to(image.TREE))
                     for path in image.TREE.glob(pattern) if path.is_file()}
