@@ -992,6 +992,19 @@ def test_412_with_another_object_takes_a_new_name(head, bench, store):
     session.quit()
 
 
+def test_412_and_a_head_that_does_not_say_how_long_it_is(bench, store):
+    """No length is not the 0 of an empty mail."""
+    store.once("PUT", answer(412))
+    store.once("HEAD", lambda exchange: exchange.send(
+        raw(200, Etag=hashlib.md5(b"").hexdigest())))
+    session = bench.accept(archive=store.account(retries="1"))
+    name = name_of(session.deliver(b""))
+    first, second = store.of("PUT")
+    assert first.name != second.name == "cur/" + name
+    assert store.only == ("cur/" + name, b"")
+    session.quit()
+
+
 def test_a_new_name_after_412_counts_as_a_try(bench, store):
     store.always("PUT", answer(412))
     store.always("HEAD", answer(200, Etag=FOREIGN))
