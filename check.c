@@ -125,7 +125,10 @@ try_container(struct swift *swift, struct swift_put *p, struct buf *warnings)
 	    ", warning: no right to look at the container (403)");
 }
 
-/* Puts, looks at and deletes an object as a mail would be, but for its name. */
+/*
+ * Puts an object as a mail would be, but for its name, tries to overwrite it,
+ * looks at it and deletes it.
+ */
 static void
 try_probe(struct swift *swift, struct swift_put *p, struct buf *warnings)
 {
@@ -136,6 +139,10 @@ try_probe(struct swift *swift, struct swift_put *p, struct buf *warnings)
 		swift_withdraw(swift, p, p->deadline_ms);
 		return;
 	}
+	if (swift_overwrites(swift, p))
+		buf_adds(warnings,
+		    ", warning: If-None-Match is ignored, an object's name "
+		    "alone keeps it from being overwritten");
 	swift_head(swift, p, false);
 	if (p->status == 401 || p->status == 403) {
 		buf_addf(warnings,

@@ -673,6 +673,13 @@ swift_head(struct swift *s, struct swift_put *p, bool container)
 	(void)request(s, p, "HEAD", container);
 }
 
+bool
+swift_overwrites(struct swift *s, struct swift_put *p)
+{
+	(void)request(s, p, "PUT", false);
+	return p->outcome == SWIFT_STORED;
+}
+
 /* As front ends change it: in quotes, W/ for weak, -gzip for compressed. */
 static bool
 is_our_etag(const struct swift *s, const struct swift_put *p)

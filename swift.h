@@ -107,6 +107,12 @@ void swift_log_object(struct log_line *l, const struct swift_put *p);
  */
 void swift_head(struct swift *s, struct swift_put *p, bool container);
 
+/*
+ * PUTs an object once more that is there; whether the store takes it, although
+ * we say If-None-Match: *.
+ */
+bool swift_overwrites(struct swift *s, struct swift_put *p);
+
 /* Whether the object of the newest swift_head() is ours, octet for octet. */
 bool swift_is_ours(const struct swift *s, const struct swift_put *p);
 

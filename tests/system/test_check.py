@@ -123,8 +123,10 @@ def test_write(prefix, bench, store):
                  "--write")
     assert done.returncode == 0, done.stderr
     kinds = [kind for kind in store.kinds() if kind != "AUTH"]
-    assert kinds[-3:] == ["PUT", "HEAD", "DELETE"]
-    put, = store.of("PUT")
+    assert kinds == ["HEAD", "PUT", "PUT", "HEAD", "DELETE"]
+    put, again = store.of("PUT")
+    assert (put.status, again.status) == (201, 412)
+    assert put.name == again.name
     assert re.fullmatch(re.escape(prefix) + r"\.swiftdrop-check-\w+",
                         put.name)
     assert int(put.headers["x-delete-after"]) > 0
@@ -132,10 +134,31 @@ def test_write(prefix, bench, store):
     assert store.objects == {}
 
 
+def test_store_that_ignores_if_none_match_is_a_warning(bench, store):
+    path = bench.config(archive=store.account())
+    words = "warning: If-None-Match is ignored"
+    assert words not in line_of(check(path, "--write"), "archive")
+    store.ignores_if_none_match = True
+    done = check(path, "--write")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert words in line_of(done, "archive")
+    assert store.objects == {}
+
+
+@pytest.mark.parametrize("second", (answer(503), answer(401), standin.drop))
+def test_second_put_that_fails_says_nothing(second, bench, store):
+    store.once("PUT", lambda exchange: exchange.good(), second)
+    done = check(bench.config(archive=store.account()), "--write")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert line_of(done, "archive") == "archive: ok, container=mail"
+    assert store.objects == {}
+
+
 def test_write_twice_has_two_names(bench, store):
     path = bench.config(archive=store.account())
     assert check(path, "--write").returncode == 0
     assert check(path, "--write", "box@example.com").returncode == 0
+    assert len(store.of("PUT")) == 4
     assert len({put.name for put in store.of("PUT")}) == 2
 
 
@@ -169,7 +192,7 @@ def test_warning_is_not_lost_when_the_probe_fails(bench, store):
 def test_write_of_a_size(octets, bench, store):
     done = check(bench.config(archive=store.account()), f"--write={octets}")
     assert done.returncode == 0, done.stdout + done.stderr
-    put, = store.of("PUT")
+    put = store.of("PUT")[0]
     assert len(put.read()) == octets
     assert re.fullmatch(r"cur/\.swiftdrop-check-\w+", put.name)
     assert store.objects == {}
