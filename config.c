@@ -62,8 +62,12 @@ enum login {
 	CREDENTIAL = 1 << 4,
 	SIGNED = 1 << 5,
 	QUERY = 1 << 6,
+	NAMED = 1 << 7, /* a credential by name, and whose it is */
+	NAMED_ID = 1 << 8,
 	PASSWORD = USER | USER_ID,
-	KEYSTONE = PASSWORD | CREDENTIAL,
+	BY_USER = PASSWORD | NAMED | NAMED_ID,
+	CREDENTIALS = CREDENTIAL | NAMED | NAMED_ID,
+	KEYSTONE = PASSWORD | CREDENTIALS,
 	TEMPURL = SIGNED | QUERY,
 	ANY = OTHER | V1 | KEYSTONE | TEMPURL
 };
@@ -144,15 +148,15 @@ static const struct key account_keys[] = {
 	{ "prefix", TEXT, A(prefix), .standard = "cur/", .flags = EMPTY, .max = PREFIX_MAX, .must = "must have at most 512 octets" },
 	{ "auth_version", TEXT, A(auth_version_text), .standard = "3", .form = "@(3|3.0|1|1.0|tempurl)", .must = "must be one of: 3 3.0 1 1.0 tempurl" },
 	{ "authurl", URL, A(authurl), .needed = V1 | KEYSTONE, .same = V1 | KEYSTONE },
-	{ "user", TEXT, A(user), .needed = V1 | USER, .same = V1 | PASSWORD, .instead = ", or os_options_application_credential_id" },
+	{ "user", TEXT, A(user), .needed = V1 | USER | NAMED, .same = V1 | BY_USER, .instead = ", or os_options_application_credential_id" },
 	{ "key", TEXT, A(key), .flags = SECRET, .needed = V1 | PASSWORD },
 	{ "os_options_project_name", TEXT, A(project_name), .same = PASSWORD },
 	{ "os_options_project_id", TEXT, A(project_id), .same = PASSWORD },
 	{ "os_options_project_domain_name", TEXT, A(project_domain_name), .same = PASSWORD },
 	{ "os_options_project_domain_id", TEXT, A(project_domain_id), .same = PASSWORD },
-	{ "os_options_user_domain_name", TEXT, A(user_domain_name), .same = PASSWORD },
-	{ "os_options_user_domain_id", TEXT, A(user_domain_id), .same = PASSWORD },
-	{ "os_options_user_id", TEXT, A(user_id), .same = PASSWORD },
+	{ "os_options_user_domain_name", TEXT, A(user_domain_name), .same = BY_USER },
+	{ "os_options_user_domain_id", TEXT, A(user_domain_id), .same = BY_USER },
+	{ "os_options_user_id", TEXT, A(user_id), .same = BY_USER },
 	{ "os_options_tenant_name", TEXT, A(project_name), .flags = ALIAS },
 	{ "tenant_name", TEXT, A(project_name), .flags = ALIAS },
 	{ "os_options_tenant_id", TEXT, A(project_id), .flags = ALIAS },
@@ -161,7 +165,8 @@ static const struct key account_keys[] = {
 	{ "os_options_service_type", TEXT, A(service_type), .standard = "object-store" },
 	{ "os_options_object_storage_url", URL, A(object_storage_url), .same = V1 | KEYSTONE },
 	{ "os_options_application_credential_id", TEXT, A(application_credential_id), .same = KEYSTONE },
-	{ "os_options_application_credential_secret", TEXT, A(application_credential_secret), .flags = SECRET, .needed = CREDENTIAL },
+	{ "os_options_application_credential_name", TEXT, A(application_credential_name), .same = BY_USER },
+	{ "os_options_application_credential_secret", TEXT, A(application_credential_secret), .flags = SECRET, .needed = CREDENTIALS },
 	{ "token_file", TEXT, A(token_file), .form = "/*", .must = "must be an absolute path" },
 	{ "storage_url", URL, A(storage_url), .needed = TEMPURL, .same = TEMPURL },
 	{ "temp_url_key", TEXT, A(temp_url_key), .flags = SECRET, .rival = "temp_url_query", .needed = SIGNED, .instead = ", or temp_url_query" },
@@ -803,13 +808,15 @@ login_of(const struct account *a)
 		return V1;
 	if (a->application_credential_id != NULL)
 		return CREDENTIAL;
+	if (a->application_credential_name != NULL)
+		return a->user_id == NULL ? NAMED : NAMED_ID;
 	return a->user_id == NULL ? USER : USER_ID;
 }
 
 bool
 config_has_credential(const struct account *a)
 {
-	return login_of(a) == CREDENTIAL;
+	return (login_of(a) & CREDENTIALS) != 0;
 }
 
 static bool
@@ -838,6 +845,28 @@ bool
 config_same_place(const struct account *a, const struct account *b)
 {
 	return same(a->container, b->container) && config_same_login(a, b);
+}
+
+/* As swiftclient has it: TENANT:USER; a project_name counts all the same. */
+static bool
+split_user(const struct loader *l, struct account *a)
+{
+	const struct setting *project;
+	char *colon;
+
+	if (a->auth_version != AUTH_KEYSTONE || (login_of(a) & PASSWORD) == 0 ||
+	    a->user == NULL ||
+	    fnmatch("+([!:]):+([!:])", a->user, FNM_EXTMATCH) != 0)
+		return true;
+	colon = strchr(a->user, ':');
+	project = effective(l, a->name,
+	    find_key(account_keys, "os_options_project_name"));
+	if (project == NULL || *project->value == '\0') {
+		free(a->project_name);
+		a->project_name = strndup(a->user, (size_t)(colon - a->user));
+	}
+	memmove(a->user, colon + 1, strlen(colon));
+	return a->project_name != NULL;
 }
 
 /* What the table cannot say of an account. */
@@ -890,6 +919,8 @@ finish_account(struct loader *l, const char *section)
 	a->auth_version = *a->auth_version_text == '3'   ? AUTH_KEYSTONE
 			  : *a->auth_version_text == '1' ? AUTH_V1
 							 : AUTH_TEMPURL;
+	if (!split_user(l, a))
+		return false;
 	check_account(l, a);
 	if (a->recipients == NULL)
 		say(l, &c->warnings, (struct setting){ .section = section },

@@ -355,6 +355,7 @@ ask_v3(const struct account *a, struct http_request *r)
 {
 	const char *id = a->project_id, *name = a->project_name;
 	bool scoped = id != NULL || name != NULL;
+	const char *credential = a->application_credential_id;
 	json_t *body;
 
 	cut_slashes(&r->url);
@@ -364,12 +365,21 @@ ask_v3(const struct account *a, struct http_request *r)
 	http_header(r, "Content-Type: application/json");
 	http_header(r, "Accept: application/json");
 	if (config_has_credential(a))
-		/* It has a scope of its own. */
-		body = json_pack("{s:{s:{s:[s], s:{s:s, s:s}}}}", "auth",
-		    "identity", "methods", "application_credential",
-		    "application_credential", "id",
-		    a->application_credential_id, "secret",
-		    a->application_credential_secret);
+		/* It has a scope of its own; its name is one of a user's. */
+		body = json_pack(credential == NULL
+				     ? "{s:{s:{s:[s], s:{s:s, s:s, s:o}}}}"
+				     : "{s:{s:{s:[s], s:{s:s, s:s}}}}",
+		    "auth", "identity", "methods", "application_credential",
+		    "application_credential", "secret",
+		    a->application_credential_secret,
+		    credential == NULL ? "name" : "id",
+		    credential == NULL ? a->application_credential_name
+				       : credential,
+		    "user",
+		    credential != NULL
+			? NULL
+			: named(a->user, a->user_id, a->user_domain_name,
+			      a->user_domain_id, NULL));
 	else
 		body = json_pack(scoped ? "{s:{s:{s:[s], s:{s:o}}, s:{s:o}}}"
 					: "{s:{s:{s:[s], s:{s:o}}}}",
@@ -431,6 +441,13 @@ take_v3(struct swift *s, struct swift_put *p, const struct buf *answer)
 	    json_unpack(root, "{s:{s?[]}}", "token", "catalog") == -1)
 		verdict = settle(p, SWIFT_TEMPORARY, VERDICT_RETRY,
 		    ", but not with the JSON of a token");
+	else if (p->account->object_storage_url == NULL &&
+		 json_object_get(token, "project") == NULL &&
+		 json_object_get(token, "catalog") == NULL)
+		verdict = settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE,
+		    " with a token of no project and so without a "
+		    "catalog; set os_options_project_name or "
+		    "os_options_project_id");
 	else
 		verdict =
 		    take_login(s, p, http_answer(s->http, "X-Subject-Token"),
@@ -445,12 +462,13 @@ static json_t *
 question(const struct account *a)
 {
 	return json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*,"
-			 " s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}",
+			 " s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}",
 	    "auth_version", a->auth_version == AUTH_V1 ? "1" : "3", "authurl",
 	    a->authurl, "user", a->user, "user_id", a->user_id,
 	    "user_domain_name", a->user_domain_name, "user_domain_id",
 	    a->user_domain_id, "application_credential_id",
-	    a->application_credential_id, "project_name", a->project_name,
+	    a->application_credential_id, "application_credential_name",
+	    a->application_credential_name, "project_name", a->project_name,
 	    "project_id", a->project_id, "project_domain_name",
 	    a->project_domain_name, "project_domain_id", a->project_domain_id,
 	    "region_name", a->region_name, "endpoint_type", a->endpoint_type,
@@ -536,6 +554,27 @@ use_token_file(struct swift *s, struct swift_put *p)
 	return reason == NULL;
 }
 
+/* Says who was refused, and where Keystone looked for want of a domain. */
+static void
+add_refused(const struct account *a, struct buf *out)
+{
+	bool credential = config_has_credential(a);
+	const char *who = a->user_id != NULL ? a->user_id : a->user;
+
+	if (credential && a->application_credential_id != NULL)
+		who = a->application_credential_id;
+	buf_addf(out, "; user %s is refused", who);
+	if (a->auth_version == AUTH_KEYSTONE &&
+	    ((who == a->user && a->user_domain_name == NULL &&
+		 a->user_domain_id == NULL) ||
+		(!credential && a->project_id == NULL &&
+		    a->project_name != NULL && a->project_domain_name == NULL &&
+		    a->project_domain_id == NULL)))
+		buf_adds(out, "; a domain that is not set is default "
+			      "(os_options_user_domain_name or "
+			      "os_options_project_domain_name)");
+}
+
 static enum verdict
 log_in(struct swift *s, struct swift_put *p)
 {
@@ -561,10 +600,7 @@ log_in(struct swift *s, struct swift_put *p)
 		verdict = v1 ? take_v1(s, p) : take_v3(s, p, &r.answer);
 	http_request_free(&r);
 	if (p->status == 401 || p->status == 403)
-		buf_addf(&p->reason, "; user %s is refused",
-		    config_has_credential(a) ? a->application_credential_id
-		    : a->user_id != NULL     ? a->user_id
-					     : a->user);
+		add_refused(a, &p->reason);
 	return verdict;
 }
 

@@ -45,6 +45,8 @@ FORMS = {
 RANGES = {'timeout': (1, 366 * 86400), 'retries': (0, 100)}
 LENGTHS = {'container': 256, 'prefix': 512}     # octets
 
+# swiftclient's way to say both; a project's own name counts all the same.
+TENANT_USER = re.compile('([^:]+):([^:]+)', re.DOTALL)
 VARIABLE = re.compile('SWIFTDROP_([^_]+)_(.+)', re.DOTALL)
 # Kubernetes and Docker make these up for services that are named swiftdrop.
 FOREIGN = re.compile(
@@ -64,6 +66,11 @@ class Account(dict):
     def version(self) -> str:
         """3, 1 or tempurl."""
         return self['auth_version'].removesuffix('.0')
+
+    @property
+    def has_credential(self) -> bool:
+        return any('os_options_application_credential_' + k in self
+                   for k in ('id', 'name'))
 
     @property
     def insecure(self) -> bool:
@@ -183,9 +190,14 @@ def inherit(own: Account, shared: Mapping[str, str]) -> Account:
             values.pop(secret, None)
             values.pop(secret + '_file', None)
     values.update(own)
-    return Account(own.name, {
+    account = Account(own.name, {
         **DEFAULTS, **{k: v for k, v in values.items()
                        if v or k in EMPTY_IS_A_VALUE}})
+    tenant = TENANT_USER.fullmatch(account.get('user', ''))
+    if tenant and account.version == '3' and not account.has_credential:
+        account['user'] = tenant[2]
+        account.setdefault('os_options_project_name', tenant[1])
+    return account
 
 
 def read_secret(account: Account, key: str, path: str) -> str:
@@ -229,7 +241,10 @@ def check(account: Account) -> None:
 def needed(account: Account) -> list[str]:
     if account.version == '1':
         return ['container', 'authurl', 'user', 'key']
-    if 'os_options_application_credential_id' in account:
+    user = ['user or os_options_user_id']
+    if account.has_credential:
         return ['container', 'authurl',
-                'os_options_application_credential_secret']
-    return ['container', 'authurl', 'user or os_options_user_id', 'key']
+                'os_options_application_credential_secret',
+                *(user * ('os_options_application_credential_id'
+                          not in account))]
+    return ['container', 'authurl', *user, 'key']

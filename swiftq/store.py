@@ -74,20 +74,21 @@ def keystone_session(account: Account) -> Any:
     if not re.search(r'/v\d[\d.]*\Z', url):
         url += '/v3'
     option = account.os_options().get
-    if option('application_credential_id'):
+    default = {kind: None if option(kind + '_domain_name') else 'default'
+               for kind in ('user', 'project')}
+    user = {'username': account.get('user'), 'user_id': option('user_id'),
+            'user_domain_name': option('user_domain_name'),
+            'user_domain_id': option('user_domain_id', default['user'])}
+    if account.has_credential:
         auth = v3.ApplicationCredential(
             url,
             application_credential_id=option('application_credential_id'),
+            application_credential_name=option('application_credential_name'),
             application_credential_secret=option(
-                'application_credential_secret'))
+                'application_credential_secret'), **user)
     else:
-        default = {kind: None if option(kind + '_domain_name') else 'default'
-                   for kind in ('user', 'project')}
         auth = v3.Password(
-            url, password=account['key'], username=account.get('user'),
-            user_id=option('user_id'),
-            user_domain_name=option('user_domain_name'),
-            user_domain_id=option('user_domain_id', default['user']),
+            url, password=account['key'], **user,
             project_id=option('project_id') or option('tenant_id'),
             project_name=(option('project_name') or option('tenant_name')
                           or account.get('tenant_name')),

@@ -143,6 +143,8 @@ static const char *const accounts[CONFIGS] = {
 	"[three]\n"
 	"auth_version = 3\n"
 	"authurl = http://store//\n"
+	"os_options_application_credential_name = n\n"
+	"os_options_application_credential_secret = s\n"
 	"os_options_user_domain_name = d\n"
 	"os_options_region_name = R\n",
 };

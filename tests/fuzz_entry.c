@@ -71,10 +71,10 @@ static const size_t account_texts[] = { A(container), A(prefix),
 	A(project_id), A(project_domain_name), A(project_domain_id),
 	A(user_domain_name), A(user_domain_id), A(user_id), A(region_name),
 	A(endpoint_type), A(service_type), A(object_storage_url),
-	A(application_credential_id), A(application_credential_secret),
-	A(token_file), A(storage_url), A(temp_url_key), A(temp_url_digest),
-	A(temp_url_query), A(http.cacert), A(http.cert), A(http.cert_key),
-	A(http.proxy), A(content_type) };
+	A(application_credential_id), A(application_credential_name),
+	A(application_credential_secret), A(token_file), A(storage_url),
+	A(temp_url_key), A(temp_url_digest), A(temp_url_query), A(http.cacert),
+	A(http.cert), A(http.cert_key), A(http.proxy), A(content_type) };
 #define S(field) offsetof(struct smtp_config, field)
 static const size_t smtp_texts[] = { S(hostname), S(origin),
 	S(recipient_delimiter), S(reinject), S(spool_directory), S(rspamd),

@@ -215,6 +215,20 @@ faults_name_line_section_and_key(void **state)
 		    "container = c\nos_options_application_credential_id = i\n",
 		    "FILE: [a] os_options_application_credential_secret: is "
 		    "missing\n" },
+		{ "a credential's name without its secret or user",
+		    "[a]\nrecipients = a@b\nauthurl = http://h/v3\n"
+		    "container = c\n"
+		    "os_options_application_credential_name = n\n",
+		    "FILE: [a] user: is missing, or "
+		    "os_options_application_credential_id\n"
+		    "FILE: [a] os_options_application_credential_secret: is "
+		    "missing\n" },
+		{ "a credential's name, of a user by id",
+		    "[a]\nrecipients = a@b\nauthurl = http://h/v3\n"
+		    "container = c\nos_options_user_id = i\n"
+		    "os_options_application_credential_name = n\n"
+		    "os_options_application_credential_secret = s\n",
+		    "" },
 		{ "dots as container",
 		    "[a]\nrecipients = a@b\ncontainer = ..\nauth_version = 1\n"
 		    "authurl = http://h\nuser = u\nkey = k\n",
@@ -722,6 +736,57 @@ a_project_has_one_name_whatever_its_keys_are(void **state)
 	    "FILE:9: [good] tenant_name: control character in the value\n");
 }
 
+/* As swiftclient takes it apart; printed and read again it is the same. */
+static void
+a_user_may_bring_the_project_along(void **state)
+{
+	static const struct {
+		const char *name, *in, *want; /* project and user */
+	} rows[] = {
+		{ "TENANT:USER", "user = t:u\n", "t u" },
+		{ "beside the tenant", "user = t:u\ntenant_name = x\n", "t u" },
+		{ "beside the project",
+		    "user = t:u\nos_options_project_name = p\n", "p u" },
+		{ "unset", "user = t:u\nos_options_project_name =\n", "t u" },
+		{ "two colons", "user = t:u:v\n", "(null) t:u:v" },
+		{ "no tenant", "user = :u\n", "(null) :u" },
+		{ "no user", "user = t:\n", "(null) t:" },
+		{ "v1", "user = t:u\nauth_version = 1\n", "(null) t:u" },
+		{ "whose credential",
+		    "user = t:u\nos_options_application_credential_name = n\n"
+		    "os_options_application_credential_secret = s\n",
+		    "(null) t:u" },
+	};
+	struct config c;
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++) {
+		BUF(faults, 1000);
+		BUF(text, 10000);
+
+		buf_addf(&text,
+		    "[a]\nrecipients = a@b\nauthurl = http://h/v3\n"
+		    "container = c\nkey = k\n%s",
+		    rows[i].in);
+		for (k = 0; k < 2; k++) {
+			BUF(got, 1000);
+
+			(void)load(&c, buf_text(&text), "", &faults);
+			unit_text(rows[i].name, buf_text(&faults), "");
+			buf_addf(&got, "%s %s",
+			    c.accounts[0].project_name == NULL
+				? "(null)"
+				: c.accounts[0].project_name,
+			    c.accounts[0].user);
+			unit_text(rows[i].name, buf_text(&got), rows[i].want);
+			buf_reset(&text);
+			config_print(&c, false, &text);
+			config_free(&c);
+		}
+	}
+}
+
 static void
 default_is_an_account_when_it_has_recipients(void **state)
 {
@@ -1212,6 +1277,9 @@ what_is_printed_reads_back(void **state)
 #define CREDENTIAL                                                             \
 	"os_options_application_credential_id = i\n"                           \
 	"os_options_application_credential_secret = s\n"
+#define NAMED                                                                  \
+	"os_options_application_credential_name = n\n"                         \
+	"os_options_application_credential_secret = s\n"
 #define TEMPURL                                                                \
 	"auth_version = tempurl\nstorage_url = http://s\ntemp_url_key = k\n"
 
@@ -1254,6 +1322,16 @@ two_accounts_are_one_place_or_two(void **state)
 		    "user = v\nos_options_project_name = q\n", true },
 		{ "another credential", CREDENTIAL,
 		    "os_options_application_credential_id = j\n", false },
+		{ "credential by name", "", NAMED, false },
+		{ "another name", NAMED,
+		    "os_options_application_credential_name = m\n", false },
+		{ "a name beside an id", CREDENTIAL,
+		    "os_options_application_credential_name = m\n", true },
+		{ "another's of that name", NAMED, "user = v\n", false },
+		{ "another domain's", NAMED,
+		    "os_options_user_domain_name = d\n", false },
+		{ "project beside a name", NAMED,
+		    "os_options_project_name = q\n", true },
 		{ "region of a credential", CREDENTIAL,
 		    "os_options_region_name = r\n", false },
 		{ "v1: what is Keystone's", "auth_version = 1\n",
@@ -1313,6 +1391,7 @@ main(void)
 		cmocka_unit_test(recipients_go_to_the_most_specific_claim),
 		cmocka_unit_test(values_are_inherited_overridden_and_unset),
 		cmocka_unit_test(a_project_has_one_name_whatever_its_keys_are),
+		cmocka_unit_test(a_user_may_bring_the_project_along),
 		cmocka_unit_test(default_is_an_account_when_it_has_recipients),
 		cmocka_unit_test(the_environment_beats_the_file),
 		cmocka_unit_test(

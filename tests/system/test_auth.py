@@ -134,6 +134,34 @@ def test_application_credential_has_no_scope(bench, store):
         "application_credential": {"id": "ac123", "secret": "acsecret"}}}
 
 
+@pytest.mark.parametrize("options, user", (
+    ({}, {"name": "mailer", "domain": {"id": "default"}}),
+    ({"os_options_user_domain_id": None, "os_options_user_domain_name": "D"},
+     {"name": "mailer", "domain": {"name": "D"}}),
+    ({"user": "mail:mailer"},
+     {"name": "mail:mailer", "domain": {"id": "default"}}),
+    ({"user": None, "os_options_user_id": "u123"}, {"id": "u123"})))
+def test_application_credential_by_name(options, user, bench, store):
+    auth = asked(bench, store, **keystone(store, **{
+        "key": None, "os_options_application_credential_name": "swiftdrop",
+        "os_options_application_credential_secret": "acsecret", **options}))
+    assert auth == {"identity": {
+        "methods": ["application_credential"],
+        "application_credential": {
+            "name": "swiftdrop", "user": user, "secret": "acsecret"}}}
+
+
+@pytest.mark.parametrize("options, project", (
+    ({"os_options_project_name": None}, "acme"),
+    ({"os_options_project_name": None, "tenant_name": "mail2"}, "acme"),
+    ({}, "mail")))
+def test_tenant_and_user_in_one(options, project, bench, store):
+    auth = asked(bench, store, **keystone(store, user="acme:mailer",
+                                          **options))
+    assert auth["identity"]["password"]["user"]["name"] == "mailer"
+    assert auth["scope"]["project"]["name"] == project
+
+
 def test_json_is_escaped(bench, store):
     auth = asked(bench, store, **keystone(
         store, user='m"a\\i{l}er ü', os_options_project_name='p"'))

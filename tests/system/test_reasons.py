@@ -56,11 +56,47 @@ def test_container_that_does_not_exist(bench, store):
 def test_user_whom_keystone_refuses(options, user, bench, store):
     store.always("AUTH", answer(401, UNAUTHORIZED.encode(),
                                 Content_Type="application/json"))
-    line, reason = deferred(bench, keystone(store, **options))
+    line, reason = deferred(bench, keystone(store, **{
+        "os_options_user_domain_name": "D",
+        "os_options_project_domain_name": "D", **options}))
     assert (line["request"], line["status"]) == ("POST", "401")
     assert reason == (
         f"{host(store)} answered 401: The request you have made requires "
         f"authentication.; user {user} is refused")
+
+
+@pytest.mark.parametrize("options, told", (
+    ({}, True), ({"os_options_user_domain_name": "D"}, True),
+    ({"os_options_project_domain_id": "d"}, True),
+    ({"os_options_user_domain_id": "d",
+      "os_options_project_domain_name": "D"}, False),
+    ({"os_options_user_domain_id": "d", "os_options_project_name": None,
+      "os_options_project_id": "p"}, False),
+    ({"user": None, "os_options_user_id": "u",
+      "os_options_project_domain_id": "d"}, False),
+    ({"os_options_application_credential_name": "n",
+      "os_options_application_credential_secret": "s"}, True),
+    ({"os_options_application_credential_name": "n",
+      "os_options_application_credential_secret": "s",
+      "os_options_user_domain_id": "d"}, False)))
+def test_domain_that_was_not_set_may_be_why(options, told, bench, store):
+    store.always("AUTH", answer(401))
+    _, reason = deferred(bench, keystone(store, **options))
+    assert reason.endswith(
+        " is refused; a domain that is not set is default "
+        "(os_options_user_domain_name or os_options_project_domain_name)"
+        if told else " is refused")
+
+
+def test_token_for_no_project(bench, store):
+    store.always("AUTH", answer(201, b'{"token": {"methods": ["password"]}}',
+                                X_Subject_Token="secrettoken"))
+    line, reason = deferred(bench, keystone(store,
+                                            os_options_project_name=None))
+    assert line["dsn"] == "4.3.5"
+    assert reason == (
+        f"{host(store)} answered 201 with a token of no project and so without "
+        "a catalog; set os_options_project_name or os_options_project_id")
 
 
 def test_user_whom_version_1_refuses(bench, store):

@@ -203,6 +203,23 @@ def test_application_credential(bench, keystone_container, keystone_swift):
     assert str(deliver(bench, options)) == CONFIGURATION
 
 
+def test_application_credential_by_name(bench, keystone_container,
+                                        keystone_swift):
+    keystone = keystone_swift.keystone
+    options = {"recipients": "*", "container": keystone_container.name,
+               "authurl": keystone_swift.authurl,
+               "os_options_application_credential_name": "lab",
+               "os_options_application_credential_secret":
+                   keystone.application_credential_secret}
+    by_name = {**options, "user": keystone.user,
+               "os_options_user_domain_name": "Default"}
+    assert deliver(bench, by_name).code == 250
+    assert deliver(bench, {
+        **options, "os_options_user_id": keystone.user_id}).code == 250
+    by_name["os_options_application_credential_name"] = "none"
+    assert str(deliver(bench, by_name)) == CONFIGURATION
+
+
 def test_keystone_by_ids(bench, keystone_container, keystone_swift):
     keystone = keystone_swift.keystone
     assert deliver(bench, {
@@ -214,6 +231,8 @@ def test_keystone_by_ids(bench, keystone_container, keystone_swift):
 
 @pytest.mark.parametrize("options", (
     {"tenant_name": "mail", "os_options_project_name": None},
+    {"user": "mail:mailer", "os_options_project_name": None},
+    {"user": "none:mailer"},
     {"os_options_project_domain_name": None,
      "os_options_user_domain_name": None,
      "os_options_project_domain_id": "default",
