@@ -243,7 +243,7 @@ install: all $(PROGRAM)
 		$(DESTDIR)$(bashcompdir)/swiftdrop
 	ln -sf swiftdrop $(DESTDIR)$(bashcompdir)/swiftq
 	$(INSTALL) -m 644 completions/_swiftdrop $(DESTDIR)$(zshcompdir)
-	$(INSTALL) -m 644 README.md NEWS doc/OPERATING.md \
+	$(INSTALL) -m 644 README.md NEWS doc/OPERATING.md doc/ELSEWHERE.md \
 		doc/swiftdrop.ini.example $(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(docdir)/examples
 	$(INSTALL) -m 644 examples/README.md examples/statsd_exporter.yml \

@@ -55,6 +55,11 @@ DECISIONS = {
     ],
     "SECURITY.md": [],
     "bench/RESULTS.md": [],
+    "doc/ELSEWHERE.md": [
+        ("umask 077\n{ echo", "test_an_openrc"),
+        ("cat >> swiftdrop.ini", "test_an_openrc"),
+        ("umask 077\npython3 -", "test_a_clouds_yaml"),
+    ],
     "doc/OPERATING.md": [
         ("swiftq()", "test_a_complaint"),
         ("journalctl -t postfix/smtpd", "test_a_complaint"),
@@ -110,6 +115,8 @@ DECISIONS = {
 # Tests of other files that run a block.
 ELSEWHERE = {"test_environment_of_the_readme_works": "test_image_examples.py",
              "test_a_worker_by_the_readme": "test_swiftq_systemd.py",
+             "test_an_openrc": "test_elsewhere.py",
+             "test_a_clouds_yaml": "test_elsewhere.py",
              **{decision: "test_operating.py" for decision in (
                  "test_a_complaint", "test_a_backlog",
                  "test_what_failed_once_more", "test_a_temp_url_key",
