@@ -89,12 +89,14 @@ model:
 	tests/install build system model
 	SWIFTDROP_TRIES=3 $(PYTHON) -m pytest -q -s tests/system/test_model.py
 
-# Mail while everything around fails; a seed repeats the plan.
+# Mail while everything around fails; a seed repeats the plan, RECORD=yes adds
+# the run to tests/torture/RESULTS.md.
 MINUTES = 10
-torture: all $(B)/failcalls.so
-	tests/install build system lab keystone postfix
+torture: all $(B)/failcalls.so $(B)/san/swiftdrop
+	tests/install build unit lint system lab keystone postfix rspamd systemd
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests $(PYTHON) \
-		-m torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+		-m torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+		--sanitized $(B)/san/swiftdrop $(if $(RECORD),--record)
 
 # What is preloaded.
 $(B)/failmalloc.so: tests/failmalloc.c

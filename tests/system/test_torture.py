@@ -17,8 +17,8 @@ MAILS = 120
 
 @pytest.fixture(scope="module")
 def around(lab_folder, swiftdrop_binary):
-    subprocess.run(["make", "-s", "-C", TREE, "build/failcalls.so"],
-                   check=True)
+    subprocess.run(["make", "-s", "-C", TREE, "build/failcalls.so",
+                    "build/san/swiftdrop"], check=True)
     folder = pathlib.Path(lab_folder, "torture")
     folder.mkdir()
     with world.World(folder, swiftdrop_binary) as made:
@@ -34,15 +34,25 @@ def renumbered(attempts, first):
 
 def test_nothing_is_lost_whatever_fails(around, swiftdrop_binary):
     result = run.torture(around, swiftdrop_binary,
-                         run.some(plan.batches(SEED), MAILS))
+                         run.some(plan.batches(SEED), MAILS),
+                         TREE / "build/san/swiftdrop")
     print(run.report(result))
     assert result.is_clean
     # It was no idle walk.
     assert result.counts["250"] > MAILS / 4
     assert result.counts["451"] > MAILS / 10
     assert result.counts["forwarded"] > MAILS / 10
-    assert {"met: store", "met: behind", "met: client", "met: call"} <= \
-        set(result.counts)
+    met = {what.split()[1] for what in result.counts if "met: " in what}
+    assert {"store", "behind", "client", "call", "rspamd", "token"} <= met
+    assert {"by: TLS", "by: entry postfix", "by: entry socket",
+            "by: entry inetd", "by: rspamd asked", "by: sanitized",
+            "by: token_file"} <= set(result.counts)
+
+
+def test_results_are_what_the_runs_say():
+    done = subprocess.run([TREE / "tests/torture/report", "--check"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_seed_repeats_the_plan():

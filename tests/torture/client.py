@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One mail given to a filter of its own, started as spawn(8) would."""
+"""One mail given to a filter of its own, started as spawn(8) would or by
+systemd's socket."""
 
 import contextlib
+import functools
 import os
+import re
 import signal
 import socket
 import struct
@@ -12,16 +15,102 @@ import time
 
 from . import mails
 from .behind import Behind
-from .plan import DEADLINE
-from .store import Store
+from .plan import PATIENCE
+from .store import Scanner, Store
+from .tokens import TokenFile
 
-# An answer that takes longer than this is a hang.
-PATIENCE = DEADLINE + 10
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 
 class Gone(Exception):
     """The filter has ended, or we have."""
+
+
+class Activated:
+    """The process that systemd-socket-activate(1) starts for a connection; of
+    subprocess.Popen's methods those that we use.
+
+    inetd: its descriptors 0 and 1 are the connection, else $LISTEN_FDS says
+    so. place: the path or the host and port to connect to.
+    """
+
+    def __init__(self, inetd, argv, folder, log, env):
+        if inetd:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.place = probe.getsockname()
+            listen = "{}:{}".format(*self.place)
+        else:
+            listen = self.place = f"{folder}/socket"
+        self._log = log
+        with open(log, "wb") as output:
+            self._parent = subprocess.Popen(
+                ["systemd-socket-activate", "--accept", "-l", listen,
+                 *(("--inetd",) if inetd else ()),
+                 *(f"--setenv={name}={value}" for name, value in env.items()),
+                 *map(str, argv)],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=folder)
+
+    def connect(self):
+        for _ in range(500):
+            sock = socket.socket(socket.AF_UNIX if isinstance(self.place, str)
+                                 else socket.AF_INET)
+            try:
+                sock.connect(self.place)
+                return sock
+            except OSError:
+                sock.close()
+                time.sleep(0.02)
+        raise OSError(f"nobody listens at {self.place}")
+
+    @functools.cached_property
+    def pid(self):
+        path = f"/proc/{self._parent.pid}/task/{self._parent.pid}/children"
+        for _ in range(500):
+            with open(path) as file:
+                children = file.read().split()
+            if children:
+                return int(children[0])
+            if self._ended():
+                break
+            time.sleep(0.01)
+        return 0
+
+    def _ended(self):
+        """How it ended: its status or its signal; None before."""
+        with open(self._log, errors="replace") as file:
+            found = re.search(r"^Child \d+ died with code (\d+)$", file.read(),
+                              re.M)
+        return found and int(found[1])
+
+    def send_signal(self, number):
+        if self.pid and self._ended() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def poll(self):
+        return self._ended()
+
+    def wait(self, seconds=None):
+        end = time.monotonic() + (seconds or PATIENCE)
+        try:
+            while (status := self._ended()) is None:
+                if time.monotonic() > end:
+                    raise subprocess.TimeoutExpired("swiftdrop", seconds)
+                time.sleep(0.01)
+        finally:
+            if status is not None or seconds is None:
+                self._parent.terminate()
+                self._parent.wait()
+        # No status of ours is as small as a signal.
+        return -status if status < 32 else status
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
 
 
 class Filter:
@@ -35,38 +124,67 @@ class Filter:
         self.log = self.folder / "log"
         self.process = None
         self.paused = 0
-        self.stores = {
-            kind: Store(target, attempt.faults, self.act, self.note)
-            for kind, target in world.stores(attempt).items()}
-        self.behind = Behind(world.behind, attempt.faults, self.act, self.note)
+        self.proxies = proxies(attempt, world, ledger, self.act)
         self.spool = world.spool(attempt, self.folder)
         self.ini = self.folder / "ini"
-        self.ini.write_text(world.ini(attempt, self.stores, self.behind.port,
-                                      self.spool, "stderr"))
+        self.ini.write_text(world.ini(attempt, self.proxies, self.spool,
+                                      "stderr", self.folder / "token"))
         self._world = world
-        self._start(binary)
+        self.argv = [binary, "-c", self.ini]
+        self.logins = threading.Thread(target=self._log_in_again)
+        self.token_file = TokenFile(
+            attempt, world, ledger, self.folder / "token", self.argv,
+            env=self.environment())
+        if attempt.token_file:
+            self.token_file.prepare()
+        self._start()
+        self.logins.start()
 
     def note(self, text):
         self.ledger.note(self.attempt, "fault", text=text)
 
-    def _start(self, binary):
+    def _log_in_again(self):
+        if self.attempt.token_file:
+            self.token_file.log_in_while(lambda: self.process.poll() is None)
+
+    def _start(self):
+        env = self.environment() | self.failing()
+        if self.attempt.entry == "direct":
+            self._start_as_spawn_does(env)
+        else:
+            self.process = Activated(self.attempt.entry == "inetd", self.argv,
+                                     self.folder, self.log, env)
+            self.socket = self.process.connect()
+        self.socket.settimeout(PATIENCE + 30)
+        if self.socket.family == socket.AF_INET:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+        self.ledger.note(self.attempt, "started", pid=self.process.pid)
+
+    def _start_as_spawn_does(self, env):
         listener = socket.create_server(("127.0.0.1", 0))
         self.socket = socket.create_connection(listener.getsockname())
         theirs, _ = listener.accept()
         listener.close()
-        self.socket.settimeout(PATIENCE + 30)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [binary, "-c", self.ini], stdin=theirs, stdout=theirs,
-                stderr=log, env=self.environment(), cwd=self.folder)
+                self.argv, stdin=theirs, stdout=theirs, stderr=log, env=env,
+                cwd=self.folder)
         theirs.close()
-        self.ledger.note(self.attempt, "started", pid=self.process.pid)
 
     def environment(self):
         env = {"PATH": "/usr/bin:/bin", "LANG": "C",
                "TMPDIR": str(self.folder)}
+        if self.attempt.sanitized:
+            # Descriptor 2 may be the client's.
+            path = f"log_path={self.folder}/sanitizer"
+            env |= {"ASAN_OPTIONS": path, "LSAN_OPTIONS": path,
+                    "UBSAN_OPTIONS": f"{path}:print_stacktrace=1"}
+        return env
+
+    def failing(self):
+        """What makes its calls fail or changes its clock."""
+        env = {}
         for fault in self.attempt.faults:
             if fault.side == "call":
                 error = fault.action.rstrip("+")
@@ -84,25 +202,30 @@ class Filter:
 
     def act(self, action, argument=""):
         """Signals; returns whether the action was one."""
+        process = self.process or self.token_file.process
+        if process is None:
+            return action in ("kill", "term", "stop")
         if action == "kill":
-            self.ledger.note(self.attempt, "killed", killed=True)
-            self.process.kill()
+            if process is self.process:
+                self.ledger.note(self.attempt, "killed", killed=True)
+            process.kill()
         elif action == "term":
-            self.process.terminate()
+            process.terminate()
         elif action == "stop":
-            self.pause(float(argument))
+            self.pause(process, float(argument))
         elif action == "box":
             self._world.drop_containers(self.attempt)
         else:
             return False
         return True
 
-    def pause(self, seconds):
+    def pause(self, process, seconds):
         def resume():
             time.sleep(seconds)
-            self.process.send_signal(signal.SIGCONT)
-        self.paused += seconds
-        self.process.send_signal(signal.SIGSTOP)
+            process.send_signal(signal.SIGCONT)
+        if process is self.process:
+            self.paused += seconds
+        process.send_signal(signal.SIGSTOP)
         threading.Thread(target=resume, daemon=True).start()
 
     # The dialogue.
@@ -163,7 +286,7 @@ class Filter:
         self.at("content")
         self.socket.sendall(octets[half:])
         self.ledger.note(self.attempt, "dot", ended=True)
-        start = time.monotonic()
+        start, delay = time.monotonic(), self.delay()
         try:
             self.socket.sendall(b".\r\n")
             self.at("dot")
@@ -173,10 +296,19 @@ class Filter:
             self.reply()
             self.ledger.note(self.attempt, "answer", answered=self.last)
         finally:
-            self.ledger.note(self.attempt, "waited",
-                             waited=time.monotonic() - start - self.paused)
+            self.ledger.note(
+                self.attempt, "waited", paused=self.paused,
+                waited=time.monotonic() - start - self.paused
+                - self._world.stalls.since(start) - self.delay() + delay)
         with contextlib.suppress(OSError):
             self.say("QUIT")
+
+    def delay(self):
+        """Seconds for which others had the processor that it waited for."""
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{self.process.pid}/schedstat") as file:
+                return int(file.read().split()[1]) / 1e9
+        return 0
 
     def run(self, content):
         try:
@@ -196,14 +328,38 @@ class Filter:
             self.process.kill()
             self.process.wait()
         self.ledger.note(self.attempt, "ended", status=status)
-        for proxy in (*self.stores.values(), self.behind):
+        self.logins.join()
+        for proxy in self.proxies.values():
             proxy.close()
         left = [name for name in os.listdir(self.folder)
-                if name not in ("log", "ini")]
+                if name not in OURS and not name.startswith("sanitizer.")]
         if self.spool.exists():
             left += os.listdir(self.spool)
         if left:
             self.ledger.note(self.attempt, "left", left=left)
+        for path in self.folder.glob("sanitizer.*"):
+            self.ledger.note(self.attempt, "sanitizer",
+                             report=path.read_text(errors="replace"))
+
+
+# Files that are ours.
+OURS = ("ini", "log", "login.log", "real", "socket", "token")
+
+
+def proxies(attempt, world, ledger, act):
+    """All that are between one filter and others, by their names."""
+    def note(text):
+        ledger.note(attempt, "fault", text=text)
+
+    made = {kind: Store(target, attempt.faults, act, note,
+                        world.tls if attempt.tls else None)
+            for kind, target in world.stores(attempt).items()}
+    made["behind"] = Behind(world.behind, attempt.faults, act, note)
+    if attempt.rspamd:
+        made["rspamd"] = Scanner(
+            world.rspamd_place, attempt.faults, act, note,
+            heard=lambda seconds: ledger.note(attempt, "heard", heard=seconds))
+    return made
 
 
 def deliver(attempt, world, ledger, binary):

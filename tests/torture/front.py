@@ -1,44 +1,58 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One mail given to the Postfix in front, which starts the filter itself."""
 
+import collections
 import contextlib
+import re
+import shutil
 import smtplib
 import threading
 import time
 
-from . import mails
-from .behind import Behind
-from .client import PATIENCE
-from .store import Store
+from . import client, mails
+from .plan import PATIENCE
+from .tokens import TokenFile
 
+OF_ATTEMPT = re.compile(r"<t(\d+)@client\.example>|object=t(\d+)[ab]/")
 # The configuration is one for all: one mail at a time.
 lock = threading.Lock()
 
 
-def deliver(attempt, world, ledger):
+def deliver(attempt, world, ledger, binary):
     """Everything about one attempt; its outcome is in the ledger."""
     content = mails.content(attempt)
     ledger.note(attempt, "mail", sha256=mails.sha256(content),
                 size=len(content))
     with lock:
-        def note(text):
-            ledger.note(attempt, "fault", text=text)
-
         def act(action, _):
             return signal_filters(world, action, attempt, ledger)
 
-        stores = {kind: Store(target, attempt.faults, act, note)
-                  for kind, target in world.stores(attempt).items()}
-        behind = Behind(world.behind, attempt.faults, act, note)
-        sections = world.sections(
-            attempt, stores, behind.port, world.spool(attempt, None),
-            f"postlog:{world.postfix.queue_directory}/swiftdrop/log")
-        world.postfix.configure(sections)
+        proxies = client.proxies(attempt, world, ledger, act)
+        folder = world.folder / f"t{attempt.number}"
+        folder.mkdir()
+        shutil.chown(folder, world.postfix.filter_user)
+        world.postfix.configure(world.sections(
+            attempt, proxies, world.spool(attempt, None),
+            f"postlog:{world.postfix.queue_directory}/swiftdrop/log",
+            folder / "token"))
+        token_file = TokenFile(
+            attempt, world, ledger, folder / "token",
+            [binary, "-c", world.postfix.ini], user=world.postfix.filter_user,
+            group="nogroup", extra_groups=(), cwd=folder)
+        done = threading.Event()
+        logins = threading.Thread(target=token_file.log_in_while,
+                                  args=(lambda: not done.is_set(),))
         try:
+            if attempt.token_file:
+                token_file.prepare()
+                logins.start()
             send(attempt, world, ledger, content)
             wait_for_the_filter(world, ledger, attempt)
         finally:
-            for proxy in (*stores.values(), behind):
+            done.set()
+            if attempt.token_file:
+                logins.join()
+            for proxy in proxies.values():
                 proxy.close()
 
 
@@ -56,17 +70,17 @@ def send(attempt, world, ledger, content):
     start = time.monotonic()
     try:
         with smtplib.SMTP("127.0.0.1", world.postfix.port, "client.example",
-                          timeout=PATIENCE + 60) as client:
-            client.ehlo()
-            code, text = client.mail(attempt.sender)
+                          timeout=PATIENCE + 60) as session:
+            session.ehlo()
+            code, text = session.mail(attempt.sender)
             for recipient in attempt.recipients:
                 if code < 400:
-                    code, text = client.rcpt(recipient)
+                    code, text = session.rcpt(recipient)
             ledger.note(attempt, "reply", text=f"{code} {text.decode()}")
             if code >= 400:
                 return
             ledger.note(attempt, "dot", ended=True)
-            code, text = client.data(content)
+            code, text = session.data(content)
             ledger.note(attempt, "answer", answered=f"{code} {text.decode()}")
     except smtplib.SMTPDataError as error:
         ledger.note(attempt, "answer", ended=False,
@@ -74,7 +88,8 @@ def send(attempt, world, ledger, content):
     except (OSError, smtplib.SMTPException) as error:
         ledger.note(attempt, "gone", gone=repr(error))
     finally:
-        ledger.note(attempt, "waited", waited=time.monotonic() - start)
+        ledger.note(attempt, "waited", waited=time.monotonic() - start
+                    - world.stalls.since(start))
 
 
 def wait_for_the_filter(world, ledger, attempt):
@@ -87,13 +102,14 @@ def wait_for_the_filter(world, ledger, attempt):
         time.sleep(0.05)
 
 
-def log_lines(world, attempt):
-    """What the filters of this attempt logged: those that name its sender or
-    its containers."""
-    words = (f"<{attempt.sender}>", f"object=t{attempt.number}a/",
-             f"object=t{attempt.number}b/")
+def logged(world):
+    """What filters that Postfix started have logged, by the number of the
+    attempt: lines that name its sender or its containers."""
+    found = collections.defaultdict(list)
     with contextlib.suppress(FileNotFoundError):
-        return [line.partition("]: ")[2] for line in
-                world.postfix.log_text().splitlines()
-                if "swiftdrop[" in line and any(w in line for w in words)]
-    return []
+        for line in world.postfix.log_text().splitlines():
+            if "swiftdrop[" not in line:
+                continue
+            for number in {int(a or b) for a, b in OF_ATTEMPT.findall(line)}:
+                found[number].append(line.partition("]: ")[2])
+    return found

@@ -35,7 +35,12 @@ class Entry:
     status: int = None      # how the filter ended
     pid: int = 0
     faults: list = dataclasses.field(default_factory=list)
-    ready: bool = True      # containers were there
+    paused: float = 0       # seconds, by us
+    heard: float = None     # seconds after which rspamd's answer had passed
+    left: list = dataclasses.field(default_factory=list)    # files
+    logins: list = dataclasses.field(default_factory=list)  # how they ended
+    report: str = ""        # of a sanitizer
+    tool: str = ""          # what went wrong here, not in the filter
 
 
 def read(path):
@@ -50,6 +55,8 @@ def read(path):
                 entry.replies.append(noted["text"])
             elif what == "fault":
                 entry.faults.append(noted["text"])
+            elif what == "login":
+                entry.logins.append(noted["status"])
             else:
                 for key, value in noted.items():
                     setattr(entry, key, value)

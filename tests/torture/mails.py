@@ -32,7 +32,10 @@ def content(attempt):
     if attempt.size < 4:
         return b"\r\n" if attempt.size >= 2 else b""
     subject = "refuse me behind" if attempt.refused else "torture"
-    head = f"Subject: {subject}\r\nX-Torture: {attempt.number}\r\n\r\n".encode()
+    head = f"Subject: {subject}\r\nX-Torture: {attempt.number}\r\n"
+    if attempt.verdict:
+        head += f"X-Verdict: {attempt.verdict}\r\n"
+    head = f"{head}\r\n".encode()
     if len(head) > attempt.size and not attempt.refused:
         return b"x" * (attempt.size - 2) + b"\r\n"
     left = max(attempt.size - len(head) - 2, 0)

@@ -18,16 +18,19 @@ PARTS = ("*.[ch]", "Makefile", "lib/*.[ch]", "image/image.mk", "build/*.[od]",
 
 class Mutant:
     """kind: as what it is found. path, old, new: the file, and what takes the
-    place of what. mails: of each the targets and the faults."""
+    place of what. mails: of each the targets and the faults; more: the rest of
+    each Attempt."""
 
-    def __init__(self, kind, path, old, new, *mails):
+    def __init__(self, kind, path, old, new, *mails, **more):
         self.kind = kind
         self._edit = path, old, new
         self._mails = mails
+        self._more = more
 
     def attempts(self):
         return [Attempt(number, 2000, targets,
-                        faults=[Fault(*fault) for fault in faults])
+                        faults=[Fault(*fault) for fault in faults],
+                        **self._more)
                 for number, (targets, *faults) in enumerate(self._mails, 1)]
 
     def build(self, folder):
@@ -93,4 +96,18 @@ MUTANTS = {
         r"(\tif \()p->exists == 0(\)\n\t\treturn;)", r"\1p != NULL\2",
         ("abf", ("behind", "dot.before", "answer:550 5.7.1 No")),
         ("ab", ("store", "PUT.sent", "answer:503", 0))),
+    "spam is stored": Mutant(
+        "verdict", "scan.c", r'\t{ "reject", &reply_spam },\n', "",
+        ("a",), ("abf",), rspamd="asked", verdict="reject"),
+    "no verdict, no mail": Mutant(
+        "verdict", "scan.c", r"(rspamd_required) \? (&reply_try_later)",
+        r"\1 || true ? \2", ("a", ("rspamd", "POST.head", "cut")),
+        ("ab", ("rspamd", "POST.answer", "garble")), rspamd="asked"),
+    "any certificate will do": Mutant(
+        "stranger", "lib/http.c", r"(VERIFYPEER, o->insecure \? 0L :) 1L",
+        r"\1 0L", ("a", ("store", "TLS.hello", "stranger", 0)), tls=True),
+    "a token that is refused is the last": Mutant(
+        "needless", "swift.c", r"(verdict == VERDICT_LOGIN) && !p->fresh",
+        r"\1 && p->account->token_file == NULL", ("a", ("token", "foreign")),
+        token_file=True),
 }

@@ -6,6 +6,8 @@ import random
 
 DEADLINE = 6    # seconds, as the filters are configured
 TIMEOUT = 2
+# An answer that takes longer than this is a hang.
+PATIENCE = DEADLINE + 10
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = ((0, 0), (1, 300), (300, 20 * KIB), (300, 20 * KIB),
@@ -26,6 +28,13 @@ CUTS = ("cut", "reset", "kill", "term", "stop:1", "stop:8", "delay:1",
 VERBS = ("EHLO", "XFORWARD", "MAIL", "RCPT", "DATA")
 PHASES = ("before", "after", "inside", "answered")
 CLIENT_POINTS = ("mail", "rcpt", "data", "content", "dot", "late")
+# What rspamd might say with 200 that is no verdict.
+NONSENSE = ("", "{", "[]", "null", '{"action": 7, "score": 1}',
+            '{"action": "no action"}', '{"score": 3}', '{"action": "rej',
+            '{"action": "reject", "score": "high"}')
+TOKEN_FAULTS = ("missing", "garbled", "empty", "stale", "foreign", "revoked",
+                "writable", "link", "folder", "fifo", "login", "kill:0.005",
+                "kill:0.02", "kill:0.1")
 CALLS = {"malloc": ("ENOMEM",), "calloc": ("ENOMEM",),
          "write": ("EIO", "EAGAIN", "EPIPE"),
          "pread": ("EIO",), "send": ("ECONNRESET", "EPIPE"),
@@ -34,13 +43,18 @@ CALLS = {"malloc": ("ENOMEM",), "calloc": ("ENOMEM",),
          "getrandom": ("ENOSYS",), "socket": ("EMFILE", "ENOBUFS"),
          "read": ("EIO",), "open": ("ENOSPC", "EMFILE")}
 CLOCKS = ("-3y", "+5y", "-1d", "+20d")
-ENTRIES = (("direct", 12), ("postfix", 2))
+# A filter started as spawn(8) would, by spawn(8), by systemd's socket with
+# $LISTEN_FDS and with descriptors 0 and 1.
+ENTRIES = (("direct", 20), ("postfix", 3), ("socket", 2), ("inetd", 2))
+# What the content asks rspamd for.
+VERDICTS = ("", "", "", "", "reject", "reject", "soft reject", "add header")
 
 
 @dataclasses.dataclass
 class Fault:
-    """side: store, behind, client, call, spool, clock or none; point: where;
-    action: what; number: at which request of that kind, 0 for each."""
+    """side: store, rspamd, token, behind, client, call, spool, clock or none;
+    point: where; action: what; number: at which request of that kind, 0 for
+    each."""
     side: str = "none"
     point: str = ""
     action: str = ""
@@ -61,6 +75,11 @@ class Attempt:
     entry: str = "direct"
     faults: list = dataclasses.field(default_factory=list)
     refused: bool = False   # by the server behind, for its subject
+    tls: bool = False       # to the store
+    token_file: bool = False
+    rspamd: str = ""        # asked, or required
+    verdict: str = ""       # of rspamd, as the content asks for
+    sanitized: bool = False     # the program built with ASan and UBSan
 
     @property
     def sender(self):
@@ -78,6 +97,15 @@ class Attempt:
 
     def container(self, account):
         return f"t{self.number}{account}"
+
+    @property
+    def ways(self):
+        """In what way it is sent and stored, a word each."""
+        return [f"entry {self.entry}", f"auth {self.auth}",
+                *(["TLS"] if self.tls else ()),
+                *(["token_file"] if self.token_file else ()),
+                *([f"rspamd {self.rspamd}"] if self.rspamd else ()),
+                *(["sanitized"] if self.sanitized else ())]
 
     def has(self, side, *actions):
         return any(fault.side == side and
@@ -111,6 +139,30 @@ def store_fault(rng):
     points = PUT_POINTS if kind == "PUT" else OTHER_POINTS
     return Fault("store", f"{kind}.{rng.choice(points)}", rng.choice(CUTS),
                  number)
+
+
+def tls_fault(rng):
+    return Fault("store", "TLS.hello",
+                 rng.choice(("stranger", "garble", *CUTS)),
+                 rng.choice((1, 1, 2, 0)))
+
+
+def rspamd_fault(rng):
+    style = rng.randrange(4)
+    if style == 0:
+        return Fault("rspamd", "POST.head", f"answer:{rng.choice(STATUSES)}")
+    if style == 1:
+        return Fault("rspamd", rng.choice(("POST.head", "POST.sent")),
+                     f"answer:200 {rng.choice(NONSENSE)}")
+    if style == 2:
+        return Fault("rspamd", *rng.choice((
+            ("POST.answer", "garble"), ("POST.answer", "throttle"),
+            ("POST.body", "throttle"), ("POST.head", "interim"))))
+    return Fault("rspamd", f"POST.{rng.choice(PUT_POINTS)}", rng.choice(CUTS))
+
+
+def token_fault(rng):
+    return Fault("token", rng.choice(TOKEN_FAULTS))
 
 
 def behind_fault(rng):
@@ -156,7 +208,10 @@ def other_fault(rng):
 
 
 KINDS = ((store_fault, 10), (behind_fault, 6), (client_fault, 3),
-         (call_fault, 6), (other_fault, 2), (None, 2))
+         (call_fault, 6), (other_fault, 2), (tls_fault, 1), (rspamd_fault, 3),
+         (token_fault, 2), (None, 3))
+# What happens in Postfix's filter as elsewhere.
+WITH_POSTFIX = ("store", "behind", "rspamd", "token")
 
 
 def attempt(number, rng, entries=ENTRIES, kinds=KINDS):
@@ -180,12 +235,31 @@ def attempt(number, rng, entries=ENTRIES, kinds=KINDS):
     made.refused = "f" in made.targets and rng.randrange(10) == 0
     if made.entry == "postfix":
         made.faults = [fault for fault in made.faults
-                       if fault.side in ("store", "behind")]
+                       if fault.side in WITH_POSTFIX]
+    vary(made, rng)
     return made
 
 
+def vary(made, rng):
+    """What is around the filter of an attempt whose faults are known."""
+    made.tls = rng.randrange(4) == 0 or \
+        any(fault.point == "TLS.hello" for fault in made.faults)
+    if made.has("token") and made.auth == "tempurl":
+        made.auth = rng.choice("13")
+    made.token_file = made.has("token") or \
+        made.auth != "tempurl" and rng.randrange(5) == 0
+    if made.has("rspamd") or rng.randrange(5) == 0:
+        made.rspamd = rng.choice(("asked", "asked", "asked", "required"))
+        made.verdict = rng.choice(VERDICTS)
+        # It takes a second for 2 MiB.
+        made.size = min(max(made.size, 300), MIB)
+    made.sanitized = made.entry != "postfix" and rng.randrange(5) == 0 and \
+        not made.has("call") and not made.has("clock") and made.size < LARGE[0]
+
+
 EVENTS = ("swift kill", "swift stop", "swift pause", "keystone stop",
-          "keystone pause", "keystone kill")
+          "keystone pause", "keystone kill", "rspamd kill", "rspamd stop",
+          "rspamd pause")
 POSTFIX_EVENTS = ("kill filter", "kill smtpd", "kill cleanup", "kill spawn",
                   "stop filter", "term filter")
 

@@ -3,32 +3,41 @@
 forwarded and what the log says."""
 
 import collections
+import concurrent.futures
 import re
 
 import swiftclient
 
 from . import front, mails
-from .client import PATIENCE
 from .ledger import Entry
+from .plan import DEADLINE, PATIENCE, TIMEOUT
 
 SENDER = re.compile(rb"(?m)^X-Mail-Args: <t(\d+)@client\.example>")
 OBJECT = re.compile(r"\bt\d+[ab]/[^,\s]+,S=\d+")
 # What no run may have.
-WRONG = ("lost", "damaged", "phantom", "orphan", "wrong 5xx", "hang", "crash",
-         "left")
+WRONG = ("lost", "damaged", "phantom", "orphan", "twice", "verdict",
+         "stranger", "wrong 5xx", "needless", "hang", "crash", "left", "tool")
 # Calls without which there may be no line in the log, and no reply.
 DUMB = ("malloc", "calloc", "write", "poll")
+# What costs no mail.
+HARMLESS = ("rspamd", "token")
+# Who has points in its dialogue.
+SIDES = ("store", "rspamd", "behind", "client")
+SIGNALS = ("kill", "term", "stop")
 
 
 class Result:
     def __init__(self):
         self.wrong = {kind: [] for kind in WRONG}
         self.counts = collections.Counter()
+        self.suspects = set()   # numbers of attempts
 
     def add(self, kind, attempt, text):
+        self.suspects.add(attempt.number)
         self.wrong[kind].append(
             f"{attempt.number} ({attempt.targets}, auth {attempt.auth}, "
-            f"{attempt.entry}; {'; '.join(map(str, attempt.faults))}): {text}")
+            f"{', '.join(attempt.ways)}; "
+            f"{'; '.join(map(str, attempt.faults))}): {text}")
 
     @property
     def is_clean(self):
@@ -48,20 +57,23 @@ def forwarded(sink):
 class Reconciled:
     """One attempt."""
 
-    def __init__(self, attempt, entry, world, copies, result):
+    def __init__(self, attempt, entry, world, copies, lines, result):
         self.attempt = attempt
         self.entry = entry
         self.copies = copies    # that were forwarded
         self.result = result
-        self.lines = self.log(world)
+        self.lines = self.log(world, lines)
+        self.verdicts = set()   # that whole objects have
         self.named = self.objects_of("in-doubt: ")
         self.told = self.objects_of("stored: ")
         self.objects = self.look(world)
 
-    def log(self, world):
+    def log(self, world, lines):
         if self.attempt.entry == "postfix":
-            return front.log_lines(world, self.attempt)
+            return lines
         path = world.folder / f"t{self.attempt.number}" / "log"
+        if not path.exists():
+            return []
         return path.read_text(errors="replace").splitlines()
 
     def objects_of(self, verb):
@@ -70,7 +82,7 @@ class Reconciled:
                 for path in OBJECT.findall(line)}
 
     def look(self, world):
-        """The content of each object by account and name."""
+        """Of each object, by account and name, whether it is whole."""
         connection = world.connection(self.attempt)
         found = {}
         for account in self.attempt.accounts:
@@ -88,8 +100,11 @@ class Reconciled:
                     names.add(path.split("/", 1)[1])
             for name in names:
                 try:
-                    found[account, name] = connection.get_object(
-                        container, name)[1]
+                    headers, content = connection.get_object(container, name)
+                    found[account, name] = self.is_whole(content)
+                    if found[account, name]:
+                        self.verdicts.add(
+                            headers.get("x-object-meta-verdict"))
                 except swiftclient.ClientException as error:
                     if error.http_status != 404:
                         raise
@@ -108,11 +123,14 @@ class Reconciled:
 
     def judge(self):
         add, attempt, entry = self.result.add, self.attempt, self.entry
-        self.result.counts[entry.answered[:3] or "no answer"] += 1
-        for fault in entry.faults:
-            self.result.counts[f"met: {fault.split()[0]}"] += 1
+        self.count()
         self.judge_objects()
         self.judge_forward()
+        self.judge_verdict()
+        if "stranger trusted" in entry.faults:
+            add("stranger", attempt, entry.answered)
+        if self.is_needless():
+            add("needless", attempt, entry.answered or entry.replies[-1:])
         if entry.answered.startswith("5") and not self.may_refuse():
             add("wrong 5xx", attempt, entry.answered)
         if entry.waited > self.patience() or entry.status == "hangs":
@@ -123,8 +141,74 @@ class Reconciled:
         if isinstance(entry.status, int) and entry.status > 0 and \
                 not (entry.status == 78 and self.has_call()):
             add("crash", attempt, f"status {entry.status}")
-        if getattr(entry, "left", None):
+        for status in entry.logins:
+            if status not in (0, 69) and not (
+                    status in (-9, -15) and self.has_signal()):
+                add("hang" if status == "hangs" else "crash", attempt,
+                    f"login: {status}")
+        if entry.report:
+            add("crash", attempt, entry.report)
+        if entry.left:
             add("left", attempt, entry.left)
+        if entry.tool:
+            add("tool", attempt, entry.tool)
+
+    def count(self):
+        counts, answered = self.result.counts, self.entry.answered
+        counts["mails"] += 1
+        counts[answered[:3] or "no answer"] += 1
+        for way in self.attempt.ways:
+            counts[f"by: {way}"] += 1
+        for kind in {fault_kind(text) for text in self.entry.faults}:
+            counts[f"met: {kind}"] += 1
+
+    def has_signal(self):
+        return any(word in f"{f.point} {f.action}" for word in SIGNALS
+                   for f in self.attempt.faults)
+
+    def judge_verdict(self):
+        """rspamd's, as the content asked for it."""
+        attempt, entry = self.attempt, self.entry
+        if not attempt.rspamd:
+            return
+        wanted = attempt.verdict
+        # Nothing else has this reply.
+        if entry.answered.startswith("451 4.7.1") and \
+                wanted != "soft reject" and attempt.rspamd != "required":
+            self.result.add("verdict", attempt, entry.answered)
+        if not self.is_acknowledged:
+            return
+        stored = self.verdicts & {"reject", "soft-reject"}
+        if None in self.verdicts and not attempt.has("store", "answer"):
+            stored.add(None)
+        if self.has_been_heard():
+            if wanted in ("reject", "soft reject"):
+                stored.add("acknowledged")
+            elif not attempt.has("store", "answer"):
+                stored |= self.verdicts - {wanted.replace(" ", "-") or
+                                           "no-action"}
+        if stored:
+            self.result.add("verdict", attempt, f"{stored}, not {wanted}")
+        self.result.counts["verdict none"] += "none" in self.verdicts
+
+    def has_been_heard(self):
+        """Whether the filter must know what rspamd said."""
+        heard = self.entry.heard
+        return heard is not None and heard < TIMEOUT / 2 and \
+            not self.has_signal() and not self.has_call() and \
+            not self.entry.paused and self.attempt.entry != "postfix"
+
+    def is_needless(self):
+        """Whether a mail was not taken where nothing was in its way."""
+        attempt, entry = self.attempt, self.entry
+        sides = {f.side for f in attempt.faults} | {
+            text.split()[0] for text in entry.faults}
+        return not (
+            self.is_acknowledged or attempt.entry == "postfix" or
+            attempt.refused or attempt.rspamd == "required" or
+            attempt.verdict in ("reject", "soft reject") or
+            sides - set(HARMLESS) or self.has_signal() or
+            entry.waited > DEADLINE - 1 or entry.tool)
 
     def patience(self):
         """Seconds; Postfix begins with the filter when it has the data, and
@@ -133,21 +217,26 @@ class Reconciled:
 
     def judge_objects(self):
         good = collections.Counter()
-        for (account, name), content in self.objects.items():
+        told = collections.Counter()
+        for (account, name), is_whole in self.objects.items():
             path = f"{self.attempt.container(account)}/{name}"
-            if not self.is_whole(content):
+            if not is_whole:
                 if path not in self.named:
                     self.result.add("damaged", self.attempt, path)
                 continue
             good[account] += 1
             if self.is_acknowledged and path in self.told:
                 self.result.counts["stored"] += 1
+                told[account] += 1
             else:
                 self.judge_leftover(path)
         if self.is_acknowledged:
             for account in self.attempt.accounts:
                 if good[account] == 0:
                     self.result.add("lost", self.attempt, f"account {account}")
+                if told[account] > 1:
+                    self.result.add("twice", self.attempt,
+                                    f"account {account}")
 
     def judge_leftover(self, path):
         """An object that nobody was told to be stored."""
@@ -157,6 +246,8 @@ class Reconciled:
                  "no line could be written" if self.has_call(*DUMB) else None)
         if cause is None:
             self.result.add("orphan", self.attempt, path)
+        elif self.is_acknowledged:
+            self.result.counts[f"stored twice: {cause}"] += 1
         else:
             self.result.counts[f"left: {cause}"] += 1
 
@@ -191,7 +282,9 @@ class Reconciled:
     def may_refuse(self):
         """Whether the server behind says 5yz, or what it says is not its
         answer."""
-        return self.attempt.refused or any(
+        return self.attempt.refused or \
+            bool(self.attempt.rspamd) and self.attempt.verdict == "reject" or \
+            any(
             f.side == "behind" and f.action.startswith(("answer:", "early:"))
             for f in self.attempt.faults)
 
@@ -200,12 +293,33 @@ class Reconciled:
                    for f in self.attempt.faults)
 
 
-def reconcile(attempts, entries, world):
-    """Returns the Result of all attempts."""
+def fault_kind(text):
+    """Of what was noted of a fault: who, and what, without where and how
+    much."""
+    side, *words = text.split(" at ")[0].split()
+    if side == "stranger":
+        return text
+    if side in ("call", "clock", "spool", "token"):
+        return f"{side} {words[0].split(':')[0]}"
+    if side in SIDES and len(words) > 1:
+        action = next(word for word in words[1:] if word[0] != "#")
+        return f"{side} {action.split(':')[0]}"
+    return f"event: {text}"     # Of the world.
+
+
+def reconcile(attempts, entries, world, result):
+    """Adds what became of the attempts to the Result."""
     world.postfix.wait_for_empty_queue(120)
     copies = forwarded(world.sink)
-    result = Result()
-    for attempt in attempts:
-        Reconciled(attempt, entries.get(attempt.number, Entry()), world,
-                   copies[attempt.number], result).judge()
-    return result
+    lines = front.logged(world)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for one in pool.map(
+                lambda attempt: Reconciled(
+                    attempt, entries.get(attempt.number, Entry()), world,
+                    copies[attempt.number], lines[attempt.number], result),
+                attempts):
+            one.judge()
+        list(pool.map(world.forget, [
+            attempt for attempt in attempts
+            if attempt.number not in result.suspects]))
+    world.sink.clear()

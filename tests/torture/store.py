@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proxy between one filter and Swift (or Keystone).
+"""The proxy between one filter and Swift, Keystone or rspamd.
 
 It knows where a request is: `head` (nothing of it has been passed on), `body`
 (half of it), `sent` (all), `answer` (half of the answer), `answered`. At such
-a point of the request that a fault names it does what the fault says.
+a point of the request that a fault names it does what the fault says; with
+TLS at `TLS.hello`, too, before anything has been said.
 """
 
 import contextlib
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -24,14 +26,18 @@ class Cut(Exception):
 class Proxy:
     """Listens at 127.0.0.1:port for one attempt; a thread a connection.
 
+    tls: contexts of the servers that it shows itself as, "own" and "stranger".
+
     act(action) does what is not the wire's to do (signals to the filter) and
     tells whether it knew it.
     """
 
     side = None
 
-    def __init__(self, target, faults, act, note):
+    def __init__(self, target, faults, act, note, tls=None):
         self.target = target
+        self.tls = tls
+        self.met = False    # one of the faults
         self.faults = [f for f in faults if f.side == self.side]
         self._act = act
         self._note = note
@@ -54,7 +60,8 @@ class Proxy:
         self.listener.close()
         for sock in list(self._open):
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                # Not TLS's, which would change it under another thread.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 pass
         # What comes late shall have come.
@@ -77,12 +84,33 @@ class Proxy:
         client.settimeout(60)
         self._open.add(client)
         try:
+            if self.tls:
+                client = self._secure(client)
             self.serve(client)
         except (Cut, OSError):
             pass
         finally:
             self._open.discard(client)
             client.close()
+
+    def _secure(self, client):
+        """The same with TLS."""
+        action, _ = self.at("TLS.hello", self.count("TLS"), client)
+        if action == "garble":
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            raise Cut()
+        secure = self.tls[action or "own"].wrap_socket(
+            client, server_side=True, do_handshake_on_connect=False)
+        self._open.discard(client)
+        self._open.add(secure)
+        try:
+            secure.do_handshake()
+        except OSError:
+            self.forget(secure)
+            raise
+        if action == "stranger":
+            self._note("stranger trusted")
+        return secure
 
     def upstream(self):
         sock = socket.create_connection(self.target, 30)
@@ -106,6 +134,7 @@ class Proxy:
         for fault in self.faults:
             if fault.point != point or fault.number not in (0, number):
                 continue
+            self.met = True
             self._note(f"{fault} at {number}")
             action, _, argument = fault.action.partition(":")
             if action == "cut":
@@ -239,6 +268,9 @@ class Store(Proxy):
         if action == "interim":
             client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         head, blank, body = answer.partition(b"\r\n\r\n")
+        if self.tls:
+            # As Swift would say with TLS of its own.
+            head = re.sub(rb"(?im)^(X-Storage-Url: http):", rb"\1s:", head)
         answer = without(head + b"\r\n", "Connection")[:-2] + blank + body
         half = len(head) // 2
         sent = 0
@@ -261,10 +293,31 @@ class Store(Proxy):
 
     @staticmethod
     def say(client, kind, status):
+        status, _, body = status.partition(" ")
+        length = "" if status in ("204", "304") else \
+            f"Content-Length: {len(body)}\r\n"
         client.sendall(
-            f"HTTP/1.1 {status} Told\r\n".encode() +
-            (b"" if status in ("204", "304") else b"Content-Length: 0\r\n")
-            + b"\r\n")
+            f"HTTP/1.1 {status} Told\r\n{length}\r\n{body}".encode())
+
+
+class Scanner(Store):
+    """In front of rspamd; heard(seconds) is told when its answer was passed
+    on as it is."""
+
+    side = "rspamd"
+
+    def __init__(self, *arguments, heard):
+        self._heard = heard
+        super().__init__(*arguments)
+
+    def request(self, client, head, buffered):
+        self.start = time.monotonic()
+        return super().request(client, head, buffered)
+
+    def pass_back(self, client, upstream, kind, number):
+        super().pass_back(client, upstream, kind, number)
+        if not self.met:
+            self._heard(time.monotonic() - self.start)
 
 
 def new_etag(answer, how):

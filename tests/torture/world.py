@@ -4,14 +4,18 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
+import ssl
 import subprocess
+import threading
 import time
 
 import lab
 import swiftclient
+from lab import rspamd
 
-from .plan import DEADLINE, TIMEOUT
+from .plan import DEADLINE, TIMEOUT, VERDICTS
 
 FORWARDS = {"away@example.org": "jane@elsewhere.example"}
 # The server behind refuses one subject at the end of data. Transactions that
@@ -22,6 +26,47 @@ MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
         "notify_classes": ""}
 SMALL = 1024 * 1024
 TEMPURL_KEY = "tempurl-key"
+# rspamd judges by a field of ours alone: GTUBE it looks for in small mails.
+VERDICT = """
+{symbol} {{
+    type = "header";
+    header = "X-Verdict";
+    regexp = true;
+    map = "{path}";
+    prefilter = true;
+    action = "{verdict}";
+    message = "{verdict}, as you wish";
+}}
+"""
+
+
+class Stalls:
+    """When this machine did not let us run: no filter's fault."""
+
+    STEP = 0.1
+
+    def __init__(self):
+        self._found = []
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self):
+        while True:
+            start = time.monotonic()
+            time.sleep(self.STEP)
+            late = time.monotonic() - start - self.STEP
+            if late > 1:
+                self._found.append((start, late))
+
+    def since(self, start):
+        """Seconds of it since then."""
+        return sum(late for when, late in list(self._found)
+                   if when + late > start)
+
+
+def server_context(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
 
 
 class World:
@@ -32,12 +77,32 @@ class World:
         self.swift = lab.Swift(f"{folder}/swift")
         self.keystone_swift = lab.Swift(f"{folder}/kswift", keystone=True) \
             if keystone else None
+        self.dns = rspamd.Dns(f"{folder}/dns", {})
+        self.rspamd = self._rspamd()
+        self.authority = lab.Authority(f"{folder}/authority")
+        # What the proxies in front of the store show; nobody trusts the other.
+        stranger = lab.Authority(f"{folder}/stranger", "another authority")
+        self.tls = {"own": server_context(self.authority.issue("store")),
+                    "stranger": server_context(stranger.issue("store"))}
+        self.stalls = Stalls()
+        self._connections = threading.local()
         self.sink = lab.Sink(f"{folder}/sink")
         self.postfix = lab.Postfix(
             f"{folder}/postfix", binary, {}, ("a@example.org",
                                               "b@example.org"),
             FORWARDS, relay_port=self.sink.port, main=MAIN)
         self._mounts = []
+
+    def _rspamd(self):
+        rules = ""
+        for verdict in filter(None, sorted(set(VERDICTS))):
+            symbol = verdict.replace(" ", "_").upper()
+            path = self.folder / f"{symbol}.map"
+            path.write_text(f"/^{verdict}$/\n")
+            rules += VERDICT.format(symbol=symbol, path=path, verdict=verdict)
+        return rspamd.Rspamd(f"{self.folder}/rspamd", self.dns, {
+            "multimap.conf": rules, "actions.conf":
+                "reject = 1000;\nadd_header = 999;\ngreylist = 998;\n"})
 
     def __enter__(self):
         try:
@@ -58,8 +123,9 @@ class World:
 
     @property
     def servers(self):
-        return [server for server in (self.swift, self.keystone_swift,
-                                      self.sink, self.postfix) if server]
+        return [server for server in (
+            self.swift, self.keystone_swift, self.dns, self.rspamd, self.sink,
+            self.postfix) if server]
 
     def _mount(self, name, options):
         path = self.folder / name
@@ -84,6 +150,10 @@ class World:
     def behind(self):
         return "127.0.0.1", self.postfix.reinject_port
 
+    @property
+    def rspamd_place(self):
+        return "127.0.0.1", self.rspamd.port
+
     def spool(self, attempt, folder):
         """Where the attempt's content waits; outside of its folder."""
         kinds = [f.point for f in attempt.faults if f.side == "spool"]
@@ -98,20 +168,30 @@ class World:
         path.chmod(0o1777)
         return path
 
-    def ini(self, attempt, stores, behind_port, spool, log):
-        return lab.ini_text(self.sections(attempt, stores, behind_port, spool,
-                                          log))
+    def ini(self, *arguments):
+        return lab.ini_text(self.sections(*arguments))
 
-    def sections(self, attempt, stores, behind_port, spool, log):
+    def sections(self, attempt, proxies, spool, log, token_file):
+        """proxies: by their names, each with a port."""
+        ports = {name: proxy.port for name, proxy in proxies.items()}
         sections = {"SMTP": {
             "hostname": "mail.example.org", "origin": "example.org",
-            "reinject": f"127.0.0.1:{behind_port}", "log": log,
+            "reinject": f"127.0.0.1:{ports['behind']}", "log": log,
             "deadline": DEADLINE, "timeout": 20, "spool_directory": spool}}
-        url = f"http://127.0.0.1:{stores['swift'].port}"
+        if attempt.rspamd:
+            sections["SMTP"] |= {
+                "rspamd": f"http://127.0.0.1:{ports['rspamd']}",
+                "rspamd_timeout": TIMEOUT, "rspamd_required":
+                    "yes" if attempt.rspamd == "required" else "no"}
+        scheme = "https" if attempt.tls else "http"
+        url = f"{scheme}://127.0.0.1:{ports['swift']}"
         for account in "ab":
             options = {"recipients": f"{account}@example.org",
                        "timeout": TIMEOUT,
-                       "container": attempt.container(account)}
+                       "container": attempt.container(account),
+                       "cacert": self.authority.certificate}
+            if attempt.token_file:
+                options["token_file"] = token_file
             if attempt.auth == "tempurl":
                 options |= {"auth_version": "tempurl",
                             "storage_url": f"{url}/v1/AUTH_test",
@@ -120,7 +200,7 @@ class World:
                 keystone = self.keystone_swift.keystone
                 options |= keystone.options() | {
                     "authurl":
-                        f"http://127.0.0.1:{stores['keystone'].port}/v3",
+                        f"{scheme}://127.0.0.1:{ports['keystone']}/v3",
                     "os_options_object_storage_url":
                         f"{url}/v1/AUTH_{keystone.project_id}"}
             else:
@@ -131,7 +211,12 @@ class World:
         return sections
 
     def connection(self, attempt):
-        return self.swift_of(attempt).connection()
+        """A connection of this thread's own."""
+        swift = self.swift_of(attempt)
+        known = vars(self._connections)
+        if swift.folder not in known:
+            known[swift.folder] = swift.connection()
+        return known[swift.folder]
 
     def make_containers(self, attempt):
         headers = {"X-Container-Meta-Temp-URL-Key": TEMPURL_KEY}
@@ -147,6 +232,18 @@ class World:
             # One with an object in it stays.
             with contextlib.suppress(swiftclient.ClientException):
                 connection.delete_container(attempt.container(account))
+
+    def forget(self, attempt):
+        """Deletes what it has stored."""
+        connection = self.connection(attempt)
+        for account in attempt.accounts:
+            container = attempt.container(account)
+            with contextlib.suppress(swiftclient.ClientException):
+                for entry in connection.get_container(
+                        container, full_listing=True)[1]:
+                    connection.delete_object(container, entry["name"])
+                connection.delete_container(container)
+        shutil.rmtree(self.folder / f"t{attempt.number}", ignore_errors=True)
 
     # What happens.
 
@@ -167,7 +264,8 @@ class World:
     def happen(self, what, how):
         """Lets it happen, and all is well again. Only in the main thread: a
         server ends with the thread that started it."""
-        servers = {"swift": self.swift, "keystone": self.keystone_swift and
+        servers = {"swift": self.swift, "rspamd": self.rspamd,
+                   "keystone": self.keystone_swift and
                    self.keystone_swift.keystone}
         time.sleep(0.2)
         if what not in servers:
@@ -191,9 +289,9 @@ class World:
     def _hurt(server, how):
         pid = server._process.pid
         if how == "pause":
-            os.kill(pid, signal.SIGSTOP)
+            os.killpg(pid, signal.SIGSTOP)
             time.sleep(3)
-            os.kill(pid, signal.SIGCONT)
+            os.killpg(pid, signal.SIGCONT)
             return
         if how == "kill":
             os.kill(pid, signal.SIGKILL)
