@@ -299,7 +299,8 @@ class Filter:
             self.ledger.note(
                 self.attempt, "waited", paused=self.paused,
                 waited=time.monotonic() - start - self.paused
-                - self._world.stalls.since(start) - self.delay() + delay)
+                - self._world.stalls.since(start)
+                - max(self.delay() - delay, 0))
         with contextlib.suppress(OSError):
             self.say("QUIT")
 

@@ -159,7 +159,11 @@ class Reconciled:
         counts[answered[:3] or "no answer"] += 1
         for way in self.attempt.ways:
             counts[f"by: {way}"] += 1
-        for kind in {fault_kind(text) for text in self.entry.faults}:
+        # What is there from the start is met as it is.
+        standing = [str(fault) for fault in self.attempt.faults
+                    if fault.side == "spool" or fault.action == "quota"]
+        for kind in {fault_kind(text)
+                     for text in (*self.entry.faults, *standing)}:
             counts[f"met: {kind}"] += 1
 
     def has_signal(self):
@@ -301,6 +305,8 @@ def fault_kind(text):
         return text
     if side in ("call", "clock", "spool", "token"):
         return f"{side} {words[0].split(':')[0]}"
+    if words == ["quota"]:
+        return text
     if side in SIDES and len(words) > 1:
         action = next(word for word in words[1:] if word[0] != "#")
         return f"{side} {action.split(':')[0]}"
@@ -313,13 +319,14 @@ def reconcile(attempts, entries, world, result):
     copies = forwarded(world.sink)
     lines = front.logged(world)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for one in pool.map(
-                lambda attempt: Reconciled(
-                    attempt, entries.get(attempt.number, Entry()), world,
-                    copies[attempt.number], lines[attempt.number], result),
-                attempts):
+        judged = list(pool.map(
+            lambda attempt: Reconciled(
+                attempt, entries.get(attempt.number, Entry()), world,
+                copies[attempt.number], lines[attempt.number], result),
+            attempts))
+        for one in judged:
             one.judge()
-        list(pool.map(world.forget, [
-            attempt for attempt in attempts
-            if attempt.number not in result.suspects]))
+        list(pool.map(lambda one: world.forget(one.attempt, one.objects), [
+            one for one in judged
+            if one.attempt.number not in result.suspects]))
     world.sink.clear()

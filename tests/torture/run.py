@@ -43,7 +43,8 @@ class Crowd:
             of_entry = front if attempt.entry == "postfix" else client
             of_entry.deliver(attempt, self._around, self._book, program)
         except Exception:   # pylint: disable=broad-except
-            self._book.note(attempt, "tool", tool=traceback.format_exc(chain=False))
+            self._book.note(attempt, "tool",
+                            tool=traceback.format_exc(chain=False))
         finally:
             with self._lock:
                 del self._running[attempt.number]

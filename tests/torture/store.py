@@ -10,7 +10,6 @@ TLS at `TLS.hello`, too, before anything has been said.
 import contextlib
 import re
 import socket
-import ssl
 import struct
 import threading
 import time

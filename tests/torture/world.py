@@ -233,16 +233,12 @@ class World:
             with contextlib.suppress(swiftclient.ClientException):
                 connection.delete_container(attempt.container(account))
 
-    def forget(self, attempt):
-        """Deletes what it has stored."""
+    def forget(self, attempt, objects):
+        """Deletes what it has stored, which may be all of our memory."""
         connection = self.connection(attempt)
-        for account in attempt.accounts:
-            container = attempt.container(account)
+        for account, name in objects:
             with contextlib.suppress(swiftclient.ClientException):
-                for entry in connection.get_container(
-                        container, full_listing=True)[1]:
-                    connection.delete_object(container, entry["name"])
-                connection.delete_container(container)
+                connection.delete_object(attempt.container(account), name)
         shutil.rmtree(self.folder / f"t{attempt.number}", ignore_errors=True)
 
     # What happens.
