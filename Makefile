@@ -8,7 +8,7 @@
 # make bench instructions   what a mail costs
 # make fuzz fuzz-coverage    hostile input, and how far it gets
 # make static     builds ./swiftdrop.static, its libraries from archives
-# make image lines install uninstall dist clean
+# make image lines install uninstall dist release clean
 #
 # make install STATIC=yes installs ./swiftdrop.static as swiftdrop.
 
@@ -274,12 +274,20 @@ uninstall:
 		$(DESTDIR)$(zshcompdir)/_swiftdrop
 	rm -rf $(DESTDIR)$(docdir) $(DESTDIR)$(datadir)/swiftdrop
 
+# The same octets for the same commit.
+DIST = swiftdrop-$(VERSION).tar.gz
 dist:
-	git archive --prefix=swiftdrop-$(VERSION)/ HEAD | gzip -9n \
-		> swiftdrop-$(VERSION).tar.gz
+	git -c tar.umask=0022 archive --prefix=swiftdrop-$(VERSION)/ HEAD | \
+		gzip -9n > $(DIST)
+
+# What is published; see doc/RELEASING.md.
+release:
+	tests/install build debian image
+	PODMAN='$(PODMAN)' BASE='$(BASE)' SOURCE='$(SOURCE)' ROOTS='$(ROOTS)' \
+		release/build $(B)/release
 
 clean:
-	rm -rf $(B) swiftdrop swiftdrop.static swiftdrop-entry swiftdrop-$(VERSION).tar.gz
+	rm -rf $(B) swiftdrop swiftdrop.static swiftdrop-entry $(DIST)
 
 # Code without blank lines and comments, headers included.
 lines:
@@ -297,4 +305,4 @@ include image/image.mk
 # The image is built without them.
 -include tests/tests.mk
 
-.PHONY: all help static instructions baseline fuzz bench bench-image floods demo record install uninstall dist clean lines
+.PHONY: all help static instructions baseline fuzz bench bench-image floods demo record install uninstall dist release clean lines

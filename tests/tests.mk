@@ -34,7 +34,7 @@ check: check-deps
 
 # What tests/install gets for them, a group for each kind of test.
 SYSTEM_GROUPS = build static unit system lab keystone postfix systemd debian \
-	swiftq image model filters rspamd statsd
+	swiftq image model filters rspamd statsd release
 
 check-deps:
 	tests/install lint fuzz $(SYSTEM_GROUPS)
@@ -216,6 +216,7 @@ lint-python:
 		bench/report bench/run bench/units
 lint-shell:
 	@shellcheck completions/swiftdrop.bash
+	@shellcheck -e SC1091,SC2016 image/sbom release/build
 
 $(STAMP)/%.gcc: % $(LINT_RULES)
 	@mkdir -p $(@D)

@@ -174,6 +174,23 @@ def test_says_what_it_is(podman):
         assert f"org.opencontainers.image.{name}" in labels
 
 
+def test_health_check_of_the_other_format(podman, run, settings, tmp_path):
+    """The Containerfile's, which an image in the format of OCI cannot keep."""
+    text = (image.TREE / "image" / "Containerfile").read_text()
+    (tmp_path / "Containerfile").write_text(
+        f"FROM {podman.image}\n"
+        + re.search(r"(?m)^HEALTHCHECK (.*\\\n)*.*\n", text)[0])
+    name = f"{image.IMAGE}-healthcheck-{os.getpid()}"
+    podman.run("build", "--format", "docker", "-t", name, tmp_path)
+    try:
+        check, = re.findall('"Test":(.*?])', podman.run(
+            "image", "inspect", "-f", "{{json .HealthCheck}}", name).stdout)
+        _, *command = json.loads(check)
+        assert run(settings(), image=name).execute(*command).returncode == 0
+    finally:
+        podman.run("rmi", "--force", name)
+
+
 # ---- mail -------------------------------------------------------------------
 
 def test_stores_mail_and_tells_so_on_stdout(run, settings, box):

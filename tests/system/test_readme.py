@@ -33,6 +33,7 @@ DECISIONS = {
     "README.md": [
         ("apt-get install -y make git", "test_two_commands"),
         ("make demo ONCE=1", "test_two_commands"),
+        ("sha256sum --ignore", "test_files_are_signed_and_verified"),
         ("apt-get install -y gcc make", "test_host_by_the_readme"),
         ("adduser ", "test_host_by_the_readme"),
         ("tests/install build debian", "test_host_by_the_readme"),
@@ -84,6 +85,20 @@ DECISIONS = {
         ("apt-get install ./swiftdrop_NEW", "test_upgrade_and_back"),
         ("apt-get install -y --allow", "test_upgrade_and_back"),
     ],
+    "doc/RELEASING.md": [
+        ("version=", "test_a_version_by_the_chapter"),
+        ("git log", "test_a_version_by_the_chapter"),
+        ("make check", "test_a_version_by_the_chapter"),
+        ("git commit", "test_a_version_by_the_chapter"),
+        ("make release", "test_a_release_by_the_chapter"),
+        ("make release", "test_more_that_a_release_takes"),
+        ("diff ", "test_a_release_by_the_chapter"),
+        ("cd build/release", "test_files_are_signed_and_verified"),
+        ("sha256sum -c", "test_files_are_signed_and_verified"),
+        ("apt-get install", "test_a_release_by_the_chapter"),
+        ("git push", "test_a_release_by_the_chapter"),
+        ("sed -n", "test_a_release_by_the_chapter"),
+    ],
     "examples/README.md": [
         ("apt-get install python3-swiftclient", "test_host_by_the_readme"),
         ("ST_AUTH=", "test_rights_and_a_reader"),
@@ -125,6 +140,11 @@ ELSEWHERE = {"test_environment_of_the_readme_works": "test_image_examples.py",
                  "test_a_backup_and_a_lost_container",
                  "test_upgrade_and_back")},
              "test_overlays_by_the_readme": "test_kubernetes.py",
+             **{decision: "test_release.py" for decision in (
+                 "test_a_version_by_the_chapter",
+                 "test_a_release_by_the_chapter",
+                 "test_more_that_a_release_takes",
+                 "test_files_are_signed_and_verified")},
              "test_host_by_the_readme": "test_readme_host.py",
              "test_units_step_by_step": "test_readme_host.py"}
 SWIFT = "swift.example.org"
