@@ -282,7 +282,7 @@ dist:
 
 # What is published; see doc/RELEASING.md.
 release:
-	tests/install build debian image
+	tests/install build debian release
 	PODMAN='$(PODMAN)' BASE='$(BASE)' SOURCE='$(SOURCE)' ROOTS='$(ROOTS)' \
 		release/build $(B)/release
 
