@@ -112,6 +112,7 @@ DECISIONS = {
         ("make image ", "test_targets_of_make"),
         ("MYHOSTNAME=", "test_environment_of_the_readme_works"),
     ],
+    "tests/torture/RESULTS.md": [],
     "units/README.md": [
         ("make && make install", "test_units_step_by_step"),
         ("[Service]", "test_units_step_by_step"),
