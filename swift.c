@@ -187,7 +187,7 @@ text_of(const json_t *object, const char *key)
 static void
 add_answer(const struct http_request *r, struct buf *out)
 {
-	const char *text;
+	const char *text, *end = "\r\n";
 	json_t *root;
 
 	http_add_outcome(r, out);
@@ -197,10 +197,15 @@ add_answer(const struct http_request *r, struct buf *out)
 	text = text_of(json_object_get(root, "error"), "message");
 	if (*text == '\0')
 		text = buf_text(&r->answer);
-	/* Not a page. */
-	if (*text != '\0' && *text != '<') {
+	if (*text == '<') {
+		/* Of a page its title. */
+		end = "<\r\n";
+		text = strstr(text, "<title>");
+		text = text == NULL ? "" : text + strlen("<title>");
+	}
+	if (*text != '\0') {
 		buf_adds(out, ": ");
-		log_escape(out, text, strcspn(text, "\r\n"), 100);
+		log_escape(out, text, strcspn(text, end), 100);
 	}
 	json_decref(root);
 }

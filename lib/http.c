@@ -462,12 +462,16 @@ http_perform(struct http *h, struct http_request *r, int64_t deadline_ms)
 void
 http_add_outcome(const struct http_request *r, struct buf *out)
 {
+	const char *proxy = r->options->proxy;
 	const char *at, *host = strstr(buf_text(&r->url), "://");
 
 	host = host == NULL ? "" : host + 3;
 	at = memrchr(host, '@', strcspn(host, "/?"));
 	host = at == NULL ? host : at + 1;
 	buf_add(out, host, strcspn(host, "/?"));
+	at = proxy == NULL ? NULL : strchr(proxy, '@');
+	if (proxy != NULL)
+		buf_addf(out, " by proxy %s", at == NULL ? proxy : at + 1);
 	if (r->status == 0)
 		buf_addf(out, ": %s", buf_text(&r->reason));
 	else

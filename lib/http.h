@@ -78,7 +78,10 @@ enum http_fault http_perform(struct http *h, struct http_request *r,
 /* Appends which libcurl and OpenSSL these are, and how they are linked. */
 void http_libraries(struct buf *text);
 
-/* Appends which host, without a user's name, answered what, or why not. */
+/*
+ * Appends which host, and by which proxy, answered what, or why not; both
+ * without a user's name.
+ */
 void http_add_outcome(const struct http_request *r, struct buf *out);
 
 /* A header of the newest answer, "" for none; borrowed until the next. */

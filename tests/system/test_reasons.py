@@ -141,7 +141,10 @@ def test_token_that_is_empty_is_none(bench, store):
     (b'{"faultstring": "no"}', "application/json",
      ": {\\042faultstring\\042: \\042no\\042}"),
     (b"x" * 200, "text/plain", ": " + "x" * 100 + "..."),
-    (b"<html><h1>Not now</h1></html>", "text/html", ""), (b"", "", "")))
+    (b"<html><h1>Not now</h1></html>", "text/html", ""),
+    (b"<html>\r\n<head><title>400 No, not now</title></head>\r\n<body>",
+     "text/html", ": 400 No\\054 not now"),
+    (b"<title>Not", "text/html", ": Not"), (b"", "", "")))
 def test_what_a_server_says_is_shown(body, kind, shown, bench, store):
     store.always("PUT", answer(503, body, Content_Type=kind))
     _, reason = deferred(bench, store.account())

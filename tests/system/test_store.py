@@ -1374,6 +1374,8 @@ def test_proxy(bench, store):
         request = proxy.requests[0]
         assert request.target == "http://swift.example/auth/v1.0"
         session.quit()
+        assert session.log.one("deferred")["reason"] == (
+            f'"swift.example by proxy {proxy.url} answered 503"')
 
 
 @pytest.mark.parametrize("url", ("file:///etc/passwd", "ftp://127.0.0.1/v1",
