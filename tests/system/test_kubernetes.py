@@ -473,6 +473,72 @@ def pods(podman, swift, cluster, authority):
         print(pods.text())
 
 
+def played(box, name):
+    """A pod of the overlay direct as podman can play it, with its ConfigMap.
+
+    Podman 4.3 knows no StatefulSet, no probes without nc(1) and no ports beside
+    the host's network, and hands the files of a Secret over undecoded.
+    """
+    configuration = only("ConfigMap", "swiftdrop", "direct")
+    data = configuration["data"]
+    for key in list(data):
+        if key.startswith(("SWIFTDROP_DEFAULT_", "TLS_")):
+            del data[key]
+        elif key.endswith("_CONTAINER"):
+            data[key] = box.name
+    data |= {f"SWIFTDROP_DEFAULT_{key.upper()}": value
+             for key, value in box.options().items() if key != "container"}
+    data["POSTFIX_disable_dns_lookups"] = "yes"
+    manifest = only("StatefulSet", "swiftdrop", "direct")["spec"]
+    spec = manifest["template"]["spec"]
+    container, = spec["containers"]
+    for key in "ports", "startupProbe", "readinessProbe", "livenessProbe":
+        del container[key]
+    container["image"] = image.IMAGE
+    kept = ("run", "spool")
+    container["volumeMounts"] = [
+        {**mount, "name": f"{name}-{mount['name']}"}
+        for mount in container["volumeMounts"] if mount["name"] in kept]
+    claim, = manifest["volumeClaimTemplates"]
+    claim["metadata"]["name"] = f"{name}-spool"
+    spec["volumes"] = [
+        {**volume, "name": f"{name}-{volume['name']}"}
+        for volume in spec["volumes"] if volume["name"] in kept] + [
+            {"name": f"{name}-spool",
+             "persistentVolumeClaim": {"claimName": f"{name}-spool"}}]
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": spec, "metadata": {
+        "name": name, "labels": manifest["template"]["metadata"]["labels"]}}
+    return [configuration, {"apiVersion": "v1",
+                            "kind": "PersistentVolumeClaim", **claim}, pod]
+
+
+def test_a_pod_played_by_podman_stores_mail(podman, swift, tmp_path):
+    """With the rights, the mounts and the variables of the manifest."""
+    box = swift.container()
+    name = f"swiftdrop-test-{os.getpid()}"
+    path = tmp_path / "pod.yaml"
+    path.write_text(yaml.safe_dump_all(played(box, name)))
+    try:
+        podman.run("play", "kube", "--network=host", path)
+        container = f"{name}-swiftdrop"
+        eventually(lambda: podman.run(
+            "exec", container, "/usr/sbin/swiftdrop-entry", "health",
+            check=False).returncode == 0)
+        with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+            client.sendmail("someone@foreign.example", "orders@example.org",
+                            "Subject: x\r\n\r\nx\r\n")
+        assert len(box.names()) == 1
+        shown = podman.run(
+            "inspect", "-f", "{{.HostConfig.ReadonlyRootfs}} "
+            "{{json .EffectiveCaps}}", container).stdout
+        assert shown == ('true ["CAP_NET_BIND_SERVICE","CAP_SETGID",'
+                         '"CAP_SETUID"]\n')
+    finally:
+        podman.run("play", "kube", "--down", path, check=False)
+        podman.run("volume", "rm", "--force", f"{name}-spool", f"{name}-run",
+                   check=False)
+
+
 def test_haproxy_finds_both_pods_and_hands_mail_on(cluster, pods):
     """The name server knows full names alone, as CoreDNS does."""
     with cluster.name_server(PODS), cluster.haproxy() as found:
