@@ -244,7 +244,7 @@ install: all $(PROGRAM)
 	ln -sf swiftdrop $(DESTDIR)$(bashcompdir)/swiftq
 	$(INSTALL) -m 644 completions/_swiftdrop $(DESTDIR)$(zshcompdir)
 	$(INSTALL) -m 644 README.md NEWS doc/OPERATING.md doc/ELSEWHERE.md \
-		doc/swiftdrop.ini.example $(DESTDIR)$(docdir)
+		doc/MTAS.md doc/swiftdrop.ini.example $(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(docdir)/examples
 	$(INSTALL) -m 644 examples/README.md examples/statsd_exporter.yml \
 		examples/grafana.json $(DESTDIR)$(docdir)/examples

@@ -34,7 +34,7 @@ check: check-deps
 
 # What tests/install gets for them, a group for each kind of test.
 SYSTEM_GROUPS = build static unit system lab keystone postfix systemd debian \
-	swiftq image model filters fronts rspamd statsd release
+	swiftq image model filters fronts mtas rspamd statsd release
 
 check-deps:
 	tests/install lint fuzz $(SYSTEM_GROUPS)

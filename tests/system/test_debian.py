@@ -97,7 +97,8 @@ def test_everything_for_an_administrator_is_inside(package):
         f"{doc}/examples/README.md", f"{doc}/examples/take-mail.py",
         f"{doc}/examples/statsd_exporter.yml",
         f"{doc}/examples/grafana.json",
-        f"{doc}/README.md", f"{doc}/OPERATING.md", f"{doc}/units/README.md",
+        f"{doc}/README.md", f"{doc}/OPERATING.md", f"{doc}/MTAS.md",
+        f"{doc}/units/README.md",
         f"{doc}/units/hardened.conf", f"{doc}/units/loopback.conf"}
     assert not [name for name in names if name.startswith("./etc/")]
 

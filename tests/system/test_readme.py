@@ -61,6 +61,22 @@ DECISIONS = {
         ("cat >> swiftdrop.ini", "test_an_openrc"),
         ("umask 077\npython3 -", "test_a_clouds_yaml"),
     ],
+    "doc/MTAS.md": [
+        ("[Unit]", "test_the_socket"),
+        ("systemctl start swiftdrop-check", "test_the_socket"),
+        ("primary_hostname", "test_exim_before_the_queue"),
+        ("invoices@example.org", "test_exim_before_the_queue"),
+        ("[SMTP]", "test_exim_before_the_queue"),
+        ("sed -i", "test_exim_by_the_queue"),
+        ("exim4 -qff", "test_exim_by_the_queue"),
+        ("table stored", "test_opensmtpd"),
+        ("smtpctl schedule", "test_opensmtpd"),
+        ("define(", "test_sendmail"),
+        ("mailertable ", "test_sendmail"),
+        ("make -C /etc/mail", "test_sendmail"),
+        ("sendmail -q", "test_sendmail"),
+        ("headers_remove", "test_exim_before_the_queue"),
+    ],
     "doc/OPERATING.md": [
         ("swiftq()", "test_a_complaint"),
         ("journalctl -t postfix/smtpd", "test_a_complaint"),
@@ -146,6 +162,10 @@ ELSEWHERE = {"test_environment_of_the_readme_works": "test_image_examples.py",
                  "test_a_release_by_the_chapter",
                  "test_more_that_a_release_takes",
                  "test_files_are_signed_and_verified")},
+             **{decision: "test_mtas.py" for decision in (
+                 "test_the_socket", "test_exim_before_the_queue",
+                 "test_exim_by_the_queue", "test_opensmtpd",
+                 "test_sendmail")},
              "test_host_by_the_readme": "test_readme_host.py",
              "test_units_step_by_step": "test_readme_host.py"}
 SWIFT = "swift.example.org"
