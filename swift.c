@@ -84,6 +84,7 @@ static const struct {
 	{ "PUT", 412, 412, SWIFT_TEMPORARY, VERDICT_TAKEN },
 	{ "HEAD", 404, 404, SWIFT_MISCONFIGURED, VERDICT_MISSING },
 	{ "DELETE", 404, 404, SWIFT_STORED, VERDICT_DONE },
+	{ "DELETE", 202, 202, SWIFT_TEMPORARY, VERDICT_DONE }, /* not yet */
 	{ NULL, 200, 299, SWIFT_STORED, VERDICT_DONE },
 	{ NULL, 300, 400, SWIFT_MISCONFIGURED, VERDICT_DONE }, /* 3xx, 400 */
 	{ NULL, 401, 401, SWIFT_MISCONFIGURED, VERDICT_LOGIN },
@@ -908,7 +909,7 @@ swift_withdraw(struct swift *s, struct swift_put *p, int64_t deadline_ms)
 	buf_adds(&reason, "possible duplicate: not deleted, ");
 	gone = swift_delete(s, p, deadline_ms, &reason, &status) == 0;
 	/* What got no answer may arrive now, unless it is what was deleted. */
-	gone &= !p->unheard || (status / 100 == 2 && p->exists == 1);
+	gone &= !p->unheard || (status == 204 && p->exists == 1);
 	p->exists = 0;
 	p->unheard = false;
 	if (gone)

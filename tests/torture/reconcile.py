@@ -10,7 +10,7 @@ import swiftclient
 
 from . import front, mails
 from .ledger import Entry
-from .plan import DEADLINE, PATIENCE, TIMEOUT
+from .plan import PATIENCE, TIMEOUT
 
 SENDER = re.compile(rb"(?m)^X-Mail-Args: <t(\d+)@client\.example>")
 OBJECT = re.compile(r"\bt\d+[ab]/[^,\s]+,S=\d+")
@@ -21,6 +21,8 @@ WRONG = ("lost", "damaged", "phantom", "orphan", "twice", "verdict",
 DUMB = ("malloc", "calloc", "write", "poll")
 # What costs no mail.
 HARMLESS = ("rspamd", "token")
+# Swift that was slow: nobody's fault where the processors are busy.
+SLOW = re.compile(r"^(account|deferred): .*(timed out|too long|deadline)")
 # Who has points in its dialogue.
 SIDES = ("store", "rspamd", "behind", "client")
 SIGNALS = ("kill", "term", "stop")
@@ -212,7 +214,7 @@ class Reconciled:
             attempt.refused or attempt.rspamd == "required" or
             attempt.verdict in ("reject", "soft reject") or
             sides - set(HARMLESS) or self.has_signal() or
-            entry.waited > DEADLINE - 1 or entry.tool)
+            entry.tool or any(map(SLOW.search, self.lines)))
 
     def patience(self):
         """Seconds; Postfix begins with the filter when it has the data, and
