@@ -46,7 +46,8 @@ class Activated:
         self._log = log
         with open(log, "wb") as output:
             self._parent = subprocess.Popen(
-                ["systemd-socket-activate", "--accept", "-l", listen,
+                ["setpriv", "--pdeathsig", "KILL",
+                 "systemd-socket-activate", "--accept", "-l", listen,
                  *(("--inetd",) if inetd else ()),
                  *(f"--setenv={name}={value}" for name, value in env.items()),
                  *map(str, argv)],
