@@ -200,6 +200,18 @@ class Postfix:
             self._guard.communicate(b"done\n")
             self._process = None
 
+    def processes(self):
+        """Returns {pid: name} of its daemons and of the filters that they
+        started, which are called "filter"."""
+        found = {}
+        for pid, program, folder in process.running():
+            if program == str(self.binary):
+                found[pid] = "filter"
+            elif "/postfix/sbin/" in program and \
+                    folder == str(self.queue_directory):
+                found[pid] = os.path.basename(program)
+        return found
+
     def queue(self):
         """Returns the queue's entries as postqueue(1) -j describes them."""
         output = self._run("postqueue", "-j")
@@ -255,6 +267,32 @@ class Postfix:
                     return found
                 time.sleep(0.02)
         yield since
+
+
+def install(machine):
+    """What the comments in postfix/main.cf and master.cf say, done in a
+    machine of .nspawn; orders@example.org is stored."""
+    for name in ("main.cf", "master.cf"):
+        shutil.copy(PAIR / name,
+                    machine.path(f"/etc/postfix/{name}.swiftdrop"))
+    machine.run("sh", "-e", "-c", """
+        cd /etc/postfix
+        cp /usr/share/postfix/master.cf.dist master.cf
+        mv main.cf.swiftdrop main.cf
+        postconf -MX smtp/inet
+        cat master.cf.swiftdrop >> master.cf
+        mkdir -p swiftdrop
+        echo 'example.org swiftdrop-client:[127.0.0.1]:10025' \\
+            > swiftdrop/domains
+        echo 'orders@example.org stored' > swiftdrop/recipients
+        : > swiftdrop/forwards
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \\
+            -nodes -subj /CN=mail.example.org -keyout swiftdrop/tls.pem \\
+            -out swiftdrop/tls.pem
+        # Each daemon waits until its configuration is a second old.
+        touch -d '1 minute ago' main.cf master.cf
+        systemctl start postfix
+    """)
 
 
 class Sink:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Child processes that end with us, and the ports they listen on."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -113,6 +114,14 @@ def wait_until(ready, process, name, log, seconds=60):
             time.sleep(0.02)
             continue
         raise LabError(f"{name} {why}; {log} ends:\n{tail(log)}")
+
+
+def running():
+    """Yields the id, the program's path and the folder of each process."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            yield (int(pid), os.readlink(f"/proc/{pid}/exe").removesuffix(
+                " (deleted)"), os.readlink(f"/proc/{pid}/cwd"))
 
 
 def tail(path, lines=30):

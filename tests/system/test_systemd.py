@@ -25,7 +25,7 @@ import pytest
 
 import lab
 from conftest import TREE
-from lab import nspawn, tls
+from lab import nspawn, postfix, tls
 
 MESSAGE = (b"From: a@example.net\r\nTo: orders@example.org\r\n"
            b"Subject: under systemd\r\n\r\nA line.\r\n")
@@ -51,7 +51,7 @@ def machine(lab_folder, package):
     Its network is this process's until the last test of the module.
     """
     with nspawn.Machine(f"{lab_folder}/machine") as booted:
-        _configure_postfix(booted)
+        postfix.install(booted)
         # The host may have it, and so the container.
         booted.run("dpkg", "--purge", "swiftdrop")
         booted.before = _files(booted)
@@ -69,31 +69,6 @@ def _files(machine):
         "/var/spool", "/var/tmp", "-xdev", "-name", "*swiftdrop*",
         # A service of Postfix's, in postfix/master.cf.
         "-not", "-name", "*swiftdrop-client").stdout
-
-
-def _configure_postfix(machine):
-    """What the comments in postfix/main.cf and master.cf say."""
-    for name in ("main.cf", "master.cf"):
-        shutil.copy(TREE / "postfix" / name,
-                    machine.path(f"/etc/postfix/{name}.swiftdrop"))
-    machine.run("sh", "-e", "-c", """
-        cd /etc/postfix
-        cp /usr/share/postfix/master.cf.dist master.cf
-        mv main.cf.swiftdrop main.cf
-        postconf -MX smtp/inet
-        cat master.cf.swiftdrop >> master.cf
-        mkdir -p swiftdrop
-        echo 'example.org swiftdrop-client:[127.0.0.1]:10025' \\
-            > swiftdrop/domains
-        echo 'orders@example.org stored' > swiftdrop/recipients
-        : > swiftdrop/forwards
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \\
-            -nodes -subj /CN=mail.example.org -keyout swiftdrop/tls.pem \\
-            -out swiftdrop/tls.pem
-        # Each daemon waits until its configuration is a second old.
-        touch -d '1 minute ago' main.cf master.cf
-        systemctl start postfix
-    """)
 
 
 @pytest.fixture(scope="module")

@@ -246,16 +246,8 @@ class World:
     def processes(self, name):
         """The process ids of our Postfix's daemons of this name, or of the
         filters that it started."""
-        found = []
-        for path in pathlib.Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                exe = os.readlink(path / "exe").removesuffix(" (deleted)")
-                queue = os.readlink(path / "cwd")
-                if name == "filter" and exe == str(self.postfix.binary) or \
-                        exe.endswith(f"/postfix/sbin/{name}") and \
-                        queue == str(self.postfix.queue_directory):
-                    found.append(int(path.name))
-        return found
+        return [pid for pid, called in self.postfix.processes().items()
+                if called == name]
 
     def happen(self, what, how):
         """Lets it happen, and all is well again. Only in the main thread: a
