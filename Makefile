@@ -159,9 +159,12 @@ instructions baseline:
 	$(MAKE) all static $(B)/store
 	bench/instructions $(if $(filter baseline,$@),--accept)
 
-$(B)/store: bench/store.c Makefile
+STORE_OBJECTS = $(B)/lib/digest.o $(B)/lib/buf.o $(B)/lib/text.o
+
+$(B)/store: bench/store.c $(STORE_OBJECTS) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -o $@ $< -lpthread
+	$(CC) $(CFLAGS) $(DEFINES) $(WARN) -o $@ $< $(STORE_OBJECTS) \
+		-lpthread -lcrypto
 
 $(B)/sink: bench/sink.c Makefile
 	@mkdir -p $(@D)

@@ -5,6 +5,17 @@
  * token, and forgets what it got.
  *
  *	store		prints its port on 127.0.0.1, serves until it is killed
+ *	store -p PORT	at that one
+ *	store -s SECONDS answers each PUT and DELETE so late
+ *	store FILE	keeps a line of each object that it has, before it says
+ *			so, and of each that it is told to delete:
+ *				PUT PATH OCTETS MD5 SHA256
+ *				DELETE PATH
+ *			SHA256 is that of what follows the first field, which
+ *			is the Received of who brought it. 422 for an object
+ *			that is not what its ETag says.
+ *	store -f FAULT FILE	does it wrong once, with the tenth object:
+ *			lose, damage, twice
  */
 #include <sys/socket.h>
 
@@ -13,19 +24,36 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
+#include "digest.h"
+
 enum {
 	HEAD_MAX = 32 * 1024, /* octets of a request's head */
 	BODY_CHUNK = 64 * 1024,
-	ETAG_MAX = 32 /* an MD5 */
+	ETAG_MAX = 32, /* an MD5 */
+	FAULT_AT = 10
+};
+
+/* What of an object is kept, while it comes. */
+struct object {
+	struct digest *md5, *rest; /* NULL: nothing is kept */
+	size_t octets;
+	char before[2]; /* the last two of the first field */
+	bool in_rest;
 };
 
 static in_port_t port;
+static unsigned int late_s;
+static const char *fault = "";
+static FILE *kept;
+static atomic_int objects;
 
 /* A header's value in head, "" where it has none; ended by CR. */
 static const char *
@@ -42,9 +70,38 @@ header(const char *head, const char *name)
 	return "\r";
 }
 
-/* Reads the body that follows n octets of it; whether it came. */
-static int
-drop_body(int fd, long left)
+static void
+object_open(struct object *o)
+{
+	*o = (struct object){ .md5 = digest_open("MD5"),
+		.rest = digest_open("SHA256") };
+	if (o->md5 == NULL || o->rest == NULL)
+		abort();
+}
+
+static void
+object_add(struct object *o, const char *data, size_t len)
+{
+	if (o->md5 == NULL)
+		return;
+	digest_add(o->md5, data, len);
+	o->octets += len;
+	/* A line that does not begin with a blank ends the field above it. */
+	for (; len > 0 && !o->in_rest; data++, len--) {
+		if (memcmp(o->before, "\r\n", 2) == 0 && *data != ' ' &&
+		    *data != '\t') {
+			o->in_rest = true;
+			break;
+		}
+		o->before[0] = o->before[1];
+		o->before[1] = *data;
+	}
+	digest_add(o->rest, data, len);
+}
+
+/* Reads what is left of the body; whether it came. */
+static bool
+take_body(int fd, struct object *o, long left)
 {
 	char *chunk = malloc(BODY_CHUNK);
 	ssize_t n;
@@ -54,20 +111,57 @@ drop_body(int fd, long left)
 		    left < BODY_CHUNK ? (size_t)left : BODY_CHUNK);
 		if (n <= 0)
 			break;
+		object_add(o, chunk, (size_t)n);
 		left -= n;
 	}
 	free(chunk);
 	return left <= 0;
 }
 
-static int
-answer(int fd, const char *head)
+/* Appends a line, at once, to FILE; the path is the request's without its query. */
+static void
+keep(const char *verb, const char *path, const char *rest)
+{
+	if (fprintf(kept, "%s %.*s%s\n", verb, (int)strcspn(path, "? "), path,
+		rest) < 0)
+		abort();
+}
+
+/* Ends the object; whether it is what its ETag says, and so was kept. */
+static bool
+object_keep(struct object *o, const char *head)
+{
+	const char *etag = header(head, "ETag"), *path = head + strlen("PUT ");
+	char md5[DIGEST_MD5_HEX], rest[DIGEST_SHA256_HEX], text[256];
+	bool at = ++objects == FAULT_AT;
+
+	if (at && strcmp(fault, "damage") == 0)
+		digest_add(o->rest, "x", 1);
+	digest_hex(o->md5, md5);
+	digest_hex(o->rest, rest);
+	if (*etag != '\r' && strncmp(etag, md5, ETAG_MAX) != 0)
+		return false;
+	(void)snprintf(text, sizeof(text), " %zu %s %s", o->octets, md5, rest);
+	if (at && strcmp(fault, "twice") == 0)
+		keep("PUT", "/v1/AUTH_bench/mail/cur/again ", text);
+	if (!at || strcmp(fault, "lose") != 0)
+		keep("PUT", path, text);
+	return true;
+}
+
+static bool
+answer(int fd, const char *head, struct object *o)
 {
 	const char *etag = header(head, "ETag");
+	bool is_put = strncmp(head, "PUT ", 4) == 0;
 	char text[1024];
 	int len = (int)strcspn(etag, "\r");
 
-	if (strncmp(head, "PUT ", 4) == 0)
+	if (o->md5 != NULL && !object_keep(o, head))
+		len = snprintf(text, sizeof(text),
+		    "HTTP/1.1 422 Unprocessable Entity\r\n"
+		    "Content-Length: 0\r\n\r\n");
+	else if (is_put)
 		len = snprintf(text, sizeof(text),
 		    "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n"
 		    "ETag: %.*s\r\n\r\n",
@@ -77,19 +171,46 @@ answer(int fd, const char *head)
 		    "HTTP/1.1 204 No Content\r\nX-Auth-Token: token\r\n"
 		    "X-Storage-Url: http://127.0.0.1:%u/v1/AUTH_bench\r\n\r\n",
 		    port);
+	if (kept != NULL && strncmp(head, "DELETE ", 7) == 0)
+		keep("DELETE", head + 7, "");
+	if (late_s > 0 && *head != 'G')
+		(void)sleep(late_s);
 	return write(fd, text, (size_t)len) == len;
+}
+
+/*
+ * The request whose head of len octets ends at end, with what came behind it:
+ * nobody pipelines, so that is its body.  Whether it was answered.
+ */
+static bool
+request(int fd, const char *head, size_t len, const char *end)
+{
+	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	struct object o = { 0 };
+	size_t here = len - (size_t)(end - head);
+	long left = strtol(header(head, "Content-Length"), NULL, 10);
+
+	if (*header(head, "Expect") != '\r' &&
+	    write(fd, go_on, sizeof(go_on) - 1) == -1)
+		return false;
+	if (kept != NULL && strncmp(head, "PUT ", 4) == 0)
+		object_open(&o);
+	object_add(&o, end, here);
+	if (take_body(fd, &o, left - (long)here))
+		return answer(fd, head, &o);
+	digest_hex(o.md5, NULL);
+	digest_hex(o.rest, NULL);
+	return false;
 }
 
 /* One connection: requests one after the other. */
 static void *
 serve(void *context)
 {
-	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	int fd = (int)(long)context;
 	char *head = malloc(HEAD_MAX + 1), *end;
 	size_t len = 0;
 	ssize_t n;
-	long left;
 
 	while (head != NULL) {
 		n = read(fd, head + len, HEAD_MAX - len);
@@ -100,14 +221,7 @@ serve(void *context)
 		end = memmem(head, len, "\r\n\r\n", 4);
 		if (end == NULL)
 			continue;
-		end += 4;
-		left = strtol(header(head, "Content-Length"), NULL, 10);
-		if (*header(head, "Expect") != '\r' &&
-		    write(fd, go_on, sizeof(go_on) - 1) == -1)
-			break;
-		/* Nobody pipelines: what came behind the head is its body. */
-		if (!drop_body(fd, left - (long)(head + len - end)) ||
-		    !answer(fd, head))
+		if (!request(fd, head, len, end + 4))
 			break;
 		len = 0;
 	}
@@ -116,8 +230,29 @@ serve(void *context)
 	return NULL;
 }
 
+static void
+options(int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt(argc, argv, "p:s:f:")) != -1)
+		if (c == 'p')
+			port = (in_port_t)strtoul(optarg, NULL, 10);
+		else if (c == 's')
+			late_s = (unsigned int)strtoul(optarg, NULL, 10);
+		else if (c == 'f')
+			fault = optarg;
+		else
+			exit(64);
+	if (argv[optind] == NULL)
+		return;
+	kept = fopen(argv[optind], "ae");
+	if (kept == NULL || setvbuf(kept, NULL, _IOLBF, 0) != 0)
+		exit(1);
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET };
 	socklen_t size = sizeof(in);
@@ -126,9 +261,13 @@ main(void)
 	int fd, listener, on = 1;
 
 	(void)signal(SIGPIPE, SIG_IGN);
+	options(argc, argv);
+	in.sin_port = htons(port);
 	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener == -1 ||
+	    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ==
+		-1 ||
 	    bind(listener, (struct sockaddr *)&in, sizeof(in)) == -1 ||
 	    listen(listener, 1024) == -1 ||
 	    getsockname(listener, (struct sockaddr *)&in, &size) == -1 ||
