@@ -10,6 +10,7 @@ closed. A client is known to Postfix by its address, so each has one of
 import collections
 import concurrent.futures
 import contextlib
+import re
 import selectors
 import socket
 import time
@@ -19,11 +20,15 @@ CLOSED = "closed"
 
 
 def connect(port, address, timeout=60):
+    """A connection; timeout 0: one that may come about later."""
     client = socket.socket()
     client.setsockopt(socket.SOL_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
     client.bind((address, 0))
     client.settimeout(timeout)
-    client.connect(("127.0.0.1", port))
+    if timeout:
+        client.connect(("127.0.0.1", port))
+    else:
+        client.connect_ex(("127.0.0.1", port))
     return client
 
 
@@ -52,6 +57,15 @@ class Client:
             self._socket.sendall(line.encode() + b"\r\n")
         return self.reply()
 
+    def pour(self, pieces, replies=1):
+        """Sends them as fast as they are taken; reads what is answered."""
+        with contextlib.suppress(OSError):
+            for piece in pieces:
+                self._socket.sendall(piece)
+        for _ in range(replies):
+            if not self.reply():
+                break
+
     def close(self):
         self._file.close()
         self._socket.close()
@@ -77,8 +91,7 @@ def _hold(port, seconds, addresses, octets):
     end = time.monotonic() + seconds
     selector = selectors.DefaultSelector()
     for address in addresses:
-        client = connect(port, address)
-        client.setblocking(False)
+        client = connect(port, address, timeout=0)
         selector.register(client, selectors.EVENT_READ, iter(octets))
     while (left := end - time.monotonic()) > 0 and selector.get_map():
         for key, _ in selector.select(min(left, 1)):
@@ -148,19 +161,78 @@ def nonsense(port, seconds):
     return _repeat(seconds, 10, run)
 
 
+def _deliver(client, recipients, pieces):
+    """Sends a mail; its content comes in pieces, and ends as the last does."""
+    line = client.reply()
+    for text in ("HELO a.example", "MAIL FROM:<>",
+                 *(f"RCPT TO:<{recipient}>" for recipient in recipients),
+                 "DATA"):
+        line = client.say(text) if line[:1] in "23" and line else line
+    if line.startswith("354"):
+        client.pour(pieces)
+    client.close()
+
+
 def big(port, seconds, recipient="orders@example.org", size=50 * 1000 * 1000):
     """Sends mails of almost the largest size, many at once, to be stored."""
-    content = (b"x" * 998 + b"\r\n") * (size // 1000) + b".\r\n"
+    lines = (b"x" * 998 + b"\r\n") * 1000
 
     def run(number, seen):
         client = Client(port, f"127.6.1.{number + 1}", seen)
-        line = client.reply()
-        for text in ("HELO a.example", "MAIL FROM:<>",
-                     f"RCPT TO:<{recipient}>", "DATA"):
-            line = client.say(text) if line[:1] in "23" and line else line
-        if line.startswith("354"):
-            with contextlib.suppress(OSError):
-                client._socket.sendall(content)
-            client.reply()
-        client.close()
+        _deliver(client, [recipient],
+                 [lines] * (size // len(lines)) + [b".\r\n"])
     return _repeat(seconds, 20, run)
+
+
+def line(port, seconds, recipient="orders@example.org", size=100 * 1000 * 1000):
+    """Sends a line that does not end, as a command and as a mail's only one."""
+    pieces = [b"x" * 100_000] * (size // 100_000)
+
+    def run(number, seen):
+        client = Client(port, f"127.6.2.{number + 1}", seen)
+        if number % 2:
+            _deliver(client, [recipient], [*pieces, b"\r\n.\r\n"])
+        else:
+            client.reply()
+            client.pour([*pieces, b"\r\n"])
+            client.close()
+    return _repeat(seconds, 4, run)
+
+
+def header(port, seconds, recipient="orders@example.org",
+           size=50 * 1000 * 1000):
+    """Sends mails that are all header, half of them of one field."""
+    def run(number, seen):
+        client = Client(port, f"127.6.3.{number + 1}", seen)
+        begin = b" " if number % 2 else b"X: "
+        lines = (begin + b"x" * 900 + b"\r\n") * 100
+        _deliver(client, [recipient], [
+            b"X: y\r\n", *[lines] * (size // len(lines)), b"\r\n.\r\n"])
+    return _repeat(seconds, 4, run)
+
+
+def recipients(port, seconds, domain="example.org", number=10_000):
+    """Names so many recipients of a mail, all of them one that is known."""
+    commands = f"RCPT TO:<orders@{domain}>\r\n".encode() * 100
+
+    def run(client_number, seen):
+        client = Client(port, f"127.6.4.{client_number + 1}", seen)
+        client.reply()
+        client.say("EHLO a.example")
+        said = client.say("MAIL FROM:<>")
+        for _ in range(number // 100):
+            client.pour([commands], replies=100)
+        if said[:1] == "2" and client.say("DATA").startswith("354"):
+            client.pour([b"Subject: many\r\n\r\n.\r\n"])
+        client.close()
+    return _repeat(seconds, 4, run)
+
+
+def short(seen):
+    """What was seen without what differs from one reply to the next."""
+    counted = collections.Counter()
+    for said, times in seen.items():
+        said = re.sub(r"<(guess|orders)[^>]*>", "<...>", said)
+        said = re.sub(r"stored as \S+", "stored as ...", said)
+        counted[re.sub(r"127\.\d+\.\d+\.\d+", "...", said)] += times
+    return counted
