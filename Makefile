@@ -6,6 +6,7 @@
 # make lint unit san system   the parts of check
 # make check-long valgrind coverage   what takes longer
 # make bench instructions   what a mail costs
+# make load       100,000 mails at once, each accounted for
 # make fuzz fuzz-coverage    hostile input, and how far it gets
 # make static     builds ./swiftdrop.static, its libraries from archives
 # make image lines install uninstall dist release clean
@@ -141,6 +142,12 @@ bench:
 	$(MAKE) -s all static $(addprefix $(B)/,greet put put.static sink store)
 	$(SUDO) bench/run
 	bench/report
+
+# Many mails at once, honest ones beside floods: bench/load.json, LOAD.md.
+load:
+	tests/install build bench lab postfix static systemd
+	$(MAKE) -s all static $(B)/store
+	$(SUDO) bench/load $(ROWS)
 
 # The image's size, start and memory; into its README.
 bench-image:
@@ -308,4 +315,4 @@ include image/image.mk
 # The image is built without them.
 -include tests/tests.mk
 
-.PHONY: all help static instructions baseline fuzz bench bench-image floods demo record install uninstall dist release clean lines
+.PHONY: all help static instructions baseline fuzz bench bench-image load floods demo record install uninstall dist release clean lines

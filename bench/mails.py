@@ -36,6 +36,14 @@ def busy_s():
     return (sum(numbers) - idle - iowait) / os.sysconf("SC_CLK_TCK")
 
 
+def quiet():
+    """The load average, and how busy others keep the processors just now."""
+    before = busy_s()
+    time.sleep(2)
+    busy = (busy_s() - before) / 2 / os.cpu_count()
+    return {"load average": os.getloadavg()[0], "busy with others": busy}
+
+
 class Front:
     """A Postfix that has a port of its own for each filter."""
 

@@ -213,7 +213,7 @@ lint-man: $(STAMP)/man
 lint-python:
 	@$(PYTHON) -m pyflakes swiftq examples demo/demo demo/record tests \
 		bench/*.py bench/floods bench/image bench/instructions \
-		bench/report bench/run bench/units
+		bench/load bench/report bench/run bench/units
 lint-shell:
 	@shellcheck completions/swiftdrop.bash
 	@shellcheck -e SC1091,SC2016 image/sbom release/build

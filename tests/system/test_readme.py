@@ -55,6 +55,7 @@ DECISIONS = {
         ("examples/send-mail.sh", "test_first_look_at_the_image"),
     ],
     "SECURITY.md": [],
+    "bench/LOAD.md": [],
     "bench/RESULTS.md": [],
     "doc/ELSEWHERE.md": [
         ("umask 077\n{ echo", "test_an_openrc"),
