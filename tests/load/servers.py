@@ -87,12 +87,15 @@ class Front:
             "127.0.0.1", port or self.port, local_addr=(source, 0))
 
     def rest(self, seconds=60):
-        """Waits until nothing is left of what was done; returns what is."""
+        """Waits until nothing has been left of what was done for a second, as
+        a server may be about to start; returns what is."""
         end = time.monotonic() + seconds
-        while (busy := sorted(set(self.processes().values()) - RESIDENT
-                              - {"systemd"}) + self.left()) \
-                and time.monotonic() < end:
+        quiet = 0
+        while quiet < 5 and time.monotonic() < end:
             time.sleep(0.2)
+            busy = sorted(set(self.processes().values()) - RESIDENT
+                          - {"systemd"}) + self.left()
+            quiet = 0 if busy else quiet + 1
         return busy
 
     def left(self):
