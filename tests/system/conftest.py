@@ -34,7 +34,7 @@ short_path, places = fixtures.short_path, journal.places
 LONG = ("test_image.py", "test_swiftq_workers.py", "test_readme_host.py",
         "test_inject.py", "test_postfix_mail.py", "test_readme.py",
         "test_debian.py", "test_store.py", "test_systemd.py", "test_swiftq.py",
-        "test_cost.py", "test_torture.py")
+        "test_mtas.py", "test_cost.py", "test_torture.py")
 
 
 def pytest_configure(config):
