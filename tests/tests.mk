@@ -33,7 +33,7 @@ check: check-deps
 		status=$$?; tests/summary $(REPORT); exit $$status
 
 # What tests/install gets for them, a group for each kind of test.
-SYSTEM_GROUPS = build static unit system lab keystone postfix systemd debian \
+SYSTEM_GROUPS = build static unit system lab keystone ceph postfix systemd debian \
 	swiftq image model filters fronts mtas rspamd statsd release
 
 check-deps:

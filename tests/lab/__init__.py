@@ -5,13 +5,14 @@ Each server listens on 127.0.0.1 alone, on a port nobody else has, keeps all
 it writes in a folder of its own, and dies with the process that started it.
 """
 
+from .ceph import Ceph
 from .keystone import Keystone
 from .postfix import Postfix, Sink
 from .process import LabError
 from .swift import Container, Swift
 from .tls import Authority, Tls
 
-__all__ = ["Authority", "Container", "Keystone", "LabError", "Postfix",
+__all__ = ["Authority", "Ceph", "Container", "Keystone", "LabError", "Postfix",
            "Sink", "Swift", "Tls", "ini_text"]
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""OpenStack Swift with one replica, all its servers in one process."""
+"""OpenStack Swift with one replica, all its servers in one process; what it
+has in common with other stores, and a container."""
 
 import atexit
 import os
@@ -7,6 +8,7 @@ import shutil
 import signal
 import ssl
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -31,7 +33,64 @@ def takes_metadata(folder):
     return True
 
 
-class Swift:
+class Store:
+    """What speaks Swift's API: url, v1, storage_url; and where it differs.
+
+    v1 is the authurl of v1; storage_url is that of its user's account, without
+    a Keystone. keystone and authority are those of lab.Swift.
+    """
+
+    user = "test:tester"
+    key = "testing"
+    keystone = None
+    authority = None
+
+    # What Swift 2.30 does; another store says what it does instead.
+    honours_if_none_match = True
+    has_container_temp_url_keys = True      # beside those of the account
+    temp_url_digests = ("sha1", "sha256", "sha512")
+    owner_reads_what_others_write = True    # by the ACL of a container
+    encrypts = False
+    token_life_s = 86400                    # of v1, as a client has to take it
+    limited_user = limited_grant = "test:limited"   # and how an ACL names it
+
+    @property
+    def authurl(self):
+        return self.keystone.url if self.keystone else self.v1
+
+    def options(self, container):
+        """Returns the keys of a swiftdrop account that stores here."""
+        options = {"container": container, "authurl": self.authurl}
+        if self.keystone:
+            options |= self.keystone.options()
+        else:
+            options |= {"auth_version": "1", "user": self.user,
+                        "key": self.key}
+        if self.authority:
+            options["cacert"] = self.authority.certificate
+        return options
+
+    def connection(self, user=None, key=None):
+        """Returns a swiftclient.Connection of the account's owner."""
+        import swiftclient
+        cacert = self.authority and self.authority.certificate
+        if self.keystone:
+            return swiftclient.Connection(
+                authurl=self.authurl, user=self.keystone.user,
+                key=self.keystone.password, auth_version="3", cacert=cacert,
+                os_options={"project_name": self.keystone.project,
+                            "project_domain_name": "Default",
+                            "user_domain_name": "Default"})
+        return swiftclient.Connection(
+            authurl=self.authurl, user=user or self.user,
+            key=key or self.key, auth_version="1", cacert=cacert)
+
+    def container(self, user=None, key=None):
+        """Makes a new container of the account's owner; returns it."""
+        return Container(self, user, key)
+
+
+class Swift(Store):
     """A Swift whose proxy knows either tempauth's users or Keystone's.
 
     folder      where it keeps everything; made when missing
@@ -39,7 +98,7 @@ class Swift:
     authority   a tls.Authority: the proxy (and Keystone) speak HTTPS only
     scheme      what tempauth's storage URLs begin with, for one that
                 disagrees with the way in; default: as the client came
-    ratelimit   how many PUTs a second a container takes before 498
+    cloud       True: with the pipeline of a cloud, see swift_server.py
     port        where it listens; default: a free one
     of_keystone what else that Keystone is given
 
@@ -47,13 +106,12 @@ class Swift:
       test:tester    testing   administrator of its account
       test:limited   limited   no right but what a container's ACL grants
       test:reader    reader    the same, another one
+      full:tester, frozen:tester   testing   administrators of theirs
+      other:operator   testing   may change every account
     """
 
-    user = "test:tester"
-    key = "testing"
-
     def __init__(self, folder, keystone=False, authority=None, scheme=None,
-                 ratelimit=None, port=None, **of_keystone):
+                 cloud=False, port=None, **of_keystone):
         self.folder = folder
         self.log = f"{folder}/swift.log"
         self.authority = authority
@@ -67,7 +125,8 @@ class Swift:
                                      port=self.port)
         self.keystone = Keystone(f"{folder}/keystone", self.url, authority,
                                  **of_keystone) if keystone else None
-        self._ratelimit = ratelimit
+        self._cloud = cloud
+        self.encrypts = cloud
         self._scheme = scheme or ("https" if authority else "default")
         self._make_devices()
 
@@ -87,6 +146,14 @@ class Swift:
             # Not in stop(): a later start() finds its objects.
             atexit.register(shutil.rmtree, memory, ignore_errors=True)
 
+    @property
+    def v1(self):
+        return f"{self.url}/auth/v1.0"
+
+    @property
+    def storage_url(self):
+        return f"{self.url}/v1/AUTH_test"
+
     def start(self):
         """Starts what is down; the objects of an earlier start are there."""
         if self.keystone and not self.keystone.running:
@@ -98,8 +165,8 @@ class Swift:
                 "--scheme", self._scheme]
         if self.keystone:
             argv += ["--keystone", self.keystone.url]
-        if self._ratelimit:
-            argv += ["--ratelimit", str(self._ratelimit)]
+        if self._cloud:
+            argv += ["--cloud"]
         if self.authority:
             argv += ["--cafile", self.authority.certificate]
         try:
@@ -133,6 +200,18 @@ class Swift:
     def resume(self):
         os.kill(self._process.pid, signal.SIGCONT)
 
+    def freeze(self, user):
+        """Makes a user's account read-only, as an operator does: by the
+        account's server. The proxy forgets what it knows of it.
+        """
+        account = f"AUTH_{user.partition(':')[0]}"
+        urllib.request.urlopen(urllib.request.Request(
+            f"http://127.0.0.1:{self._backends[0]}/d1/0/{account}",
+            method="POST", headers={
+                "X-Timestamp": f"{time.time():.5f}",
+                "X-Account-Sysmeta-Read-Only": "true"}), timeout=60).close()
+        self.connection(user).post_account({})
+
     def fault(self, word=None):
         """Makes the proxy fail as swift_parts.Fault says; None: no more."""
         path = f"{self.folder}/fault"
@@ -143,41 +222,6 @@ class Swift:
         with open(path + ".new", "w") as file:
             file.write(word)
         os.rename(path + ".new", path)
-
-    @property
-    def authurl(self):
-        return self.keystone.url if self.keystone else f"{self.url}/auth/v1.0"
-
-    def options(self, container):
-        """Returns the keys of a swiftdrop account for this Swift."""
-        options = {"container": container, "authurl": self.authurl}
-        if self.keystone:
-            options |= self.keystone.options()
-        else:
-            options |= {"auth_version": "1", "user": self.user,
-                        "key": self.key}
-        if self.authority:
-            options["cacert"] = self.authority.certificate
-        return options
-
-    def connection(self, user=None, key=None):
-        """Returns a swiftclient.Connection of the account's owner."""
-        import swiftclient
-        cacert = self.authority and self.authority.certificate
-        if self.keystone:
-            return swiftclient.Connection(
-                authurl=self.authurl, user=self.keystone.user,
-                key=self.keystone.password, auth_version="3", cacert=cacert,
-                os_options={"project_name": self.keystone.project,
-                            "project_domain_name": "Default",
-                            "user_domain_name": "Default"})
-        return swiftclient.Connection(
-            authurl=self.authurl, user=user or self.user,
-            key=key or self.key, auth_version="1", cacert=cacert)
-
-    def container(self):
-        """Makes a new container of the account's owner; returns it."""
-        return Container(self)
 
     def restore(self):
         """Ends whatever a test did to this Swift."""
@@ -200,10 +244,10 @@ class Swift:
 class Container:
     """A container, empty at first, and what a test wants to know of it."""
 
-    def __init__(self, swift):
+    def __init__(self, swift, user=None, key=None):
         self.swift = swift
         self.name = f"box-{uuid.uuid4().hex[:12]}"
-        self._connection = swift.connection()
+        self._connection = swift.connection(user, key)
         self._connection.put_container(self.name)
 
     def options(self):
@@ -247,6 +291,9 @@ class Container:
 
     def put(self, name, content):
         self._connection.put_object(self.name, name, content)
+
+    def delete(self, name):
+        self._connection.delete_object(self.name, name)
 
     def objects(self):
         """Returns (name, headers, content) of each object, by name."""

@@ -33,8 +33,9 @@ short_path, places = fixtures.short_path, journal.places
 # that is marked alone makes the others wait.
 LONG = ("test_image.py", "test_swiftq_workers.py", "test_readme_host.py",
         "test_inject.py", "test_postfix_mail.py", "test_readme.py",
-        "test_debian.py", "test_store.py", "test_systemd.py", "test_swiftq.py",
-        "test_mtas.py", "test_cost.py", "test_torture.py")
+         "test_debian.py", "test_stores.py", "test_store.py", "test_systemd.py",
+         "test_fronts.py", "test_swiftq.py", "test_mtas.py", "test_cost.py",
+         "test_torture.py")
 
 
 def pytest_configure(config):
@@ -157,6 +158,30 @@ def tls_swift(lab_folder, authority):
     """A Swift with tempauth, over HTTPS."""
     yield from _running(lab.Swift(f"{lab_folder}/tls-swift",
                                   authority=authority))
+
+
+@pytest.fixture(scope="session")
+def cloud(lab_folder):
+    """A Swift with all the middleware of a cloud."""
+    yield from _running(lab.Swift(f"{lab_folder}/cloud", cloud=True))
+
+
+@pytest.fixture(scope="session")
+def ceph_cluster(lab_folder):
+    """A Ceph; how to speak to it is ceph and keystone_ceph."""
+    yield from _running(lab.Ceph(f"{lab_folder}/ceph"))
+
+
+@pytest.fixture(scope="session")
+def ceph(ceph_cluster):
+    """Its RADOS gateway with v1 authentication."""
+    return ceph_cluster.gateway()
+
+
+@pytest.fixture(scope="session")
+def keystone_ceph(ceph_cluster):
+    """Its RADOS gateway with a Keystone."""
+    return ceph_cluster.gateway(keystone=True)
 
 
 @pytest.fixture(scope="session")

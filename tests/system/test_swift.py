@@ -1,185 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Storing in a real Swift, with tempauth, TempURL and a real Keystone: the
-account keys of contract, section 2, and the object of section 4."""
+"""Storing in a real Swift, with tempauth and a real Keystone, over HTTPS, and
+while it fails; what each store can do is in test_stores.py."""
 
-import hashlib
-import hmac
 import time
-import urllib.parse
-import urllib.request
 
-import lab
 import pytest
 
 from helpers import objects, program
-
-MESSAGE = (b"Received: from mx by filter\r\n\tid 1\r\nFrom: a@example.org\r\n"
-           b"Subject: swift\r\n\r\n.text\r\n\0 and \r octets \xff\r\n")
-CONFIGURATION = "451 4.3.5 Error: mail system configuration error"
-DEFERRED = "451 4.3.0 Error: queue file write error"
-FULL = "452 4.3.1 Insufficient system storage"
-
-
-def account(container, /, **options):
-    return {"recipients": "*", "retries": "0", **container.options(),
-            **options}
-
-
-def deliver(bench, options, content=MESSAGE, recipients=("box@example.com",)):
-    """The reply to one message in a session of its own."""
-    session = bench.accept(archive=options)
-    reply = session.deliver(content, recipients=recipients)
-    session.quit()
-    return reply
-
-
-def metadata(container, name=None):
-    """An object's metadata as they are; swiftclient would decode them."""
-    url, token = container.swift.connection().get_auth()
-    name = urllib.parse.quote(name or container.only()[0])
-    request = urllib.request.Request(f"{url}/{container.name}/{name}",
-                                     headers={"X-Auth-Token": token},
-                                     method="HEAD")
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return {key.lower()[14:]: value
-                for key, value in answer.headers.items()
-                if key.lower().startswith("x-object-meta-")}
+from helpers.stores import (CONFIGURATION, DEFERRED, MESSAGE, account, deliver,
+                            is_stored, metadata)
 
 
 # The object.
 
-@pytest.mark.parametrize("kind", ("container", "tls_container",
-                                  "keystone_container"))
+@pytest.mark.parametrize("kind", ("tls_container", "keystone_container"))
 def test_object(kind, bench, request):
     container = request.getfixturevalue(kind)
-    reply = deliver(bench, account(container))
-    name, headers, content = container.only()
-    assert str(reply) == "250 2.0.0 Ok: stored as " + name.removeprefix("cur/")
-    assert objects.NAME.fullmatch(name.removeprefix("cur/"))
-    assert content == MESSAGE
-    assert headers["etag"] == hashlib.md5(MESSAGE).hexdigest()
-    assert headers["content-type"] == "message/rfc822"
-    assert "x-delete-at" not in headers
-    if kind != "tls_container":
-        assert metadata(container) == {
-            "envelope-count": "1",
-            "sha256": hashlib.sha256(MESSAGE).hexdigest(),
-            "fingerprint": objects.fingerprint(
-                "from@example.org", ["box@example.com"], MESSAGE),
-            "envelope-from": "from@example.org",
-            "envelope-to": "box@example.com"}
-
-
-def test_metadata_of_xforward(bench, container):
-    session = bench.accept(archive=account(container))
-    assert session.cmd("XFORWARD NAME=mx.example ADDR=IPV6:2001:db8::9 "
-                       "HELO=he+20lo IDENT=4bXyz").code == 250
-    assert session.deliver(MESSAGE).code == 250
-    session.quit()
-    found = metadata(container)
-    assert found["client-addr"].endswith("2001:db8::9")
-    assert found["client-name"] == "mx.example"
-    assert found["client-helo"] == "he%20lo"
-    assert found["queue-id"] == "4bXyz"
-    assert found["fingerprint"] == objects.fingerprint(
-        "from@example.org", ["box@example.com"], MESSAGE)
-
-
-@pytest.mark.parametrize("count", (1, 40, 60))
-def test_metadata_within_the_limits_of_swift(count, bench, container):
-    recipients = [f"recipient,{n:03d}%@some.long.domain.example".replace(
-        ",", "" if n % 2 else "_") for n in range(count)]
-    assert deliver(bench, account(container),
-                   recipients=recipients).code == 250
-    found = metadata(container)
-    objects.in_limits(found)
-    # More of them: test_store.py. Swift keeps metadata in extended
-    # attributes, of which ext4 takes less than Swift's limit of 4096.
-    assert objects.recipients(found) == recipients
-    assert found["envelope-count"] == str(count)
-    assert found["fingerprint"] == objects.fingerprint(
-        "from@example.org", recipients, MESSAGE)
-
-
-def test_metadata_percent_encoded(bench, container):
-    session = bench.accept(archive=account(container))
-    assert session.cmd('MAIL FROM:<"a b,%"@exämple.org> SMTPUTF8').code == 250
-    assert session.cmd('RCPT TO:<"x, y"@例子.example>').code == 250
-    session.data(MESSAGE)
-    assert session.reply().code == 250
-    session.quit()
-    found = metadata(container)
-    assert found["envelope-from"] == '"a%20b,%25"@ex%C3%A4mple.org'
-    assert objects.recipients(found) == ['"x, y"@例子.example']
-    assert found["envelope-to"].count(",") == 0
-
-
-def test_same_message_again_has_the_same_fingerprint(bench, container):
-    """By another front, another Received."""
-    session = bench.accept(archive=account(container))
-    for number in range(2):
-        assert session.cmd(f"XFORWARD NAME=mx{number}.example").code == 250
-        assert session.deliver(
-            b"Received: by %d\r\n" % number + MESSAGE).code == 250
-    session.quit()
-    found = [metadata(container, name)["fingerprint"]
-             for name in container.names()]
-    assert len(found) == 2 and len(set(found)) == 1
-
-
-@pytest.mark.parametrize("size", (0, 1000, 262144, 262145, 1 << 20, 5 << 20))
-def test_content_of_every_size(size, bench, container):
-    content = b"\xffline %d\r\n" % size
-    content = (content * (size // len(content) + 1))[:max(0, size - 2)]
-    content = content.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n" \
-        if size else b""
-    assert deliver(bench, account(container), content).code == 250
-    assert container.only()[2] == content
-
-
-# Account keys.
-
-@pytest.mark.parametrize("prefix", ("", "new/", "50% a?b#/", "ümläut/"))
-def test_prefix(prefix, bench, container):
-    assert deliver(bench, account(container, prefix=prefix)).code == 250
-    assert container.only()[0].startswith(prefix + str(int(time.time()))[:6])
-
-
-def test_content_type_and_delete_after(bench, container):
-    before = time.time()
-    assert deliver(bench, account(container, content_type="text/plain",
-                                  delete_after="3600")).code == 250
-    headers = container.only()[1]
-    assert headers["content-type"] == "text/plain"
-    assert 3590 < int(headers["x-delete-at"]) - before < 3700
-
-
-def test_metadata_off(bench, container):
-    assert deliver(bench, account(container, metadata="no")).code == 250
-    assert metadata(container) == {}
-
-
-@pytest.mark.parametrize("options", (
-    {"key": "wrong"}, {"user": "test:nobody"}, {"container": "none"},
-    {"user": "test:limited", "key": "limited"}))
-def test_configuration_at_fault(options, bench, container):
-    assert str(deliver(bench, account(container, **options))) == CONFIGURATION
-    assert container.names() == []
-
-
-def test_right_to_write_only(bench, container):
-    """A user that a container's ACL lets write, and nothing else."""
-    container.post({"X-Container-Write": "test:limited"})
-    assert deliver(bench, account(container, user="test:limited",
-                                  key="limited")).code == 250
-    assert container.only()[2] == MESSAGE
-
-
-def test_quota(bench, container):
-    container.post({"X-Container-Meta-Quota-Bytes": str(len(MESSAGE) - 1)})
-    assert str(deliver(bench, account(container))) == FULL
-    container.post({"X-Container-Meta-Quota-Bytes": str(len(MESSAGE))})
-    assert deliver(bench, account(container)).code == 250
+    assert is_stored(container, deliver(bench, account(container)))
 
 
 def test_object_storage_url(bench, keystone_container, keystone_swift):
@@ -254,91 +91,7 @@ def test_keystone_configuration_at_fault(options, bench, keystone_container):
     assert str(reply) == CONFIGURATION
 
 
-# TempURL.
-
-KEY = "container-temp-key"
-
-
-@pytest.fixture
-def tempurl(container):
-    """An account that has the container's TempURL key, no other right."""
-    container.post({"X-Container-Meta-Temp-Url-Key": KEY})
-    return {"recipients": "*", "container": container.name, "retries": "0",
-            "auth_version": "tempurl", "temp_url_key": KEY,
-            "storage_url": f"{container.swift.url}/v1/AUTH_test"}
-
-
-@pytest.mark.parametrize("digest", (None, "sha1", "sha256", "sha512"))
-@pytest.mark.parametrize("prefix", ("cur/", "50% a?b#/"))
-def test_tempurl_key(digest, prefix, bench, container, tempurl):
-    options = {**tempurl, "temp_url_digest": digest, "prefix": prefix}
-    assert deliver(bench, options).code == 250
-    assert container.only()[2] == MESSAGE
-
-
-def test_tempurl_wrong_key(bench, container, tempurl):
-    assert str(deliver(bench, {**tempurl, "temp_url_key": "wrong"})) == \
-        CONFIGURATION
-    assert container.names() == []
-
-
-def ready_query(container, prefix="cur/", expires=None, method="PUT"):
-    """As `swift tempurl --prefix-based` makes it."""
-    expires = expires or int(time.time()) + 3600
-    path = f"prefix:/v1/AUTH_test/{container.name}/{prefix}"
-    signature = hmac.new(KEY.encode(), f"{method}\n{expires}\n{path}".encode(),
-                         "sha256").hexdigest()
-    return (f"temp_url_sig={signature}&temp_url_expires={expires}"
-            f"&temp_url_prefix={urllib.parse.quote(prefix)}")
-
-
-def test_tempurl_query(bench, container, tempurl):
-    options = {**tempurl, "temp_url_key": None,
-               "temp_url_query": ready_query(container)}
-    assert deliver(bench, options).code == 250
-    assert container.only()[2] == MESSAGE
-    # Outside its prefix it can do nothing.
-    assert str(deliver(bench, {**options, "prefix": "new/"})) == CONFIGURATION
-
-
-def test_tempurl_query_expired(bench, container, tempurl):
-    options = {**tempurl, "temp_url_key": None, "temp_url_query":
-               ready_query(container, expires=int(time.time()) - 10)}
-    assert str(deliver(bench, options)) == CONFIGURATION
-
-
-def test_tempurl_lost_answer(bench, container, tempurl):
-    """With the signature of a PUT, HEAD finds what the first try stored."""
-    container.swift.fault("lost:503")
-    session = bench.accept(archive={**tempurl, "retries": "1"})
-    session.envelope()
-    session.data(MESSAGE)
-    end = time.monotonic() + 5
-    while not container.names() and time.monotonic() < end:
-        time.sleep(0.02)
-    container.swift.fault()
-    assert session.reply().code == 250
-    assert container.only()[2] == MESSAGE
-    session.quit()
-
-
 # Faults of a real Swift.
-
-def test_lost_answer(bench, container):
-    container.swift.fault("lost:503")
-    session = bench.accept(archive=account(container, retries="2"))
-    session.envelope()
-    session.data(MESSAGE)
-    end = time.monotonic() + 5
-    while not container.names() and time.monotonic() < end:
-        time.sleep(0.02)
-    container.swift.fault()
-    reply = session.reply()
-    assert reply.code == 250
-    assert container.only()[0] == "cur/" + reply.text.split()[-1]
-    assert container.only()[2] == MESSAGE
-    session.quit()
-
 
 def test_swift_down(bench, container):
     session = bench.accept(archive=account(container))
@@ -368,37 +121,6 @@ def test_token_revoked_between_messages(bench, container):
     assert session.deliver(MESSAGE).code == 250
     session.quit()
     assert len(container.names()) == 2
-
-
-@pytest.fixture
-def limited_container(lab_folder):
-    """A container in a Swift with ratelimit: two PUTs a second."""
-    server = lab.Swift(f"{lab_folder}/limited-swift", ratelimit=2)
-    try:
-        server.start()
-        container = server.container()
-        # An empty one has no rate; the second forgets that it was empty.
-        container.put("new/first", b"")
-        container.post({})
-        yield container
-    finally:
-        server.stop()
-
-
-def test_more_mails_than_the_rate_that_swift_takes(bench, limited_container):
-    """498 says that we are too many: all arrive within their deadlines."""
-    sessions = [bench.accept(archive=account(limited_container,
-                                             retries="2"))
-                for _ in range(12)]
-    for session in sessions:
-        session.envelope()
-        session.data(MESSAGE)
-    for session in sessions:
-        assert session.reply(100).code == 250
-        session.quit()
-    assert len(limited_container.names("cur/")) == 12
-    tries = [int(session.log.one("stored")["tries"]) for session in sessions]
-    assert max(tries) > 3
 
 
 # Several accounts.
@@ -453,8 +175,7 @@ def test_refused_by_the_server_behind_is_deleted(bench, container, relay):
 
 # check.
 
-@pytest.mark.parametrize("kind", ("container", "tls_container",
-                                  "keystone_container"))
+@pytest.mark.parametrize("kind", ("tls_container", "keystone_container"))
 def test_check(kind, bench, request):
     container = request.getfixturevalue(kind)
     path = bench.config(archive=account(container))
@@ -465,28 +186,3 @@ def test_check(kind, bench, request):
     assert container.names() == []
 
 
-def test_check_with_a_write_only_user(bench, container):
-    container.post({"X-Container-Write": "test:limited"})
-    done = program.run("-c", bench.config(archive=account(
-        container, user="test:limited", key="limited")), "check")
-    assert done.returncode == 0
-    assert "403" in done.stdout + done.stderr
-
-
-def test_check_with_tempurl(bench, container, tempurl):
-    path = bench.config(archive=tempurl)
-    done = program.run("-c", path, "check", "--write")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert container.names() == []
-    path = bench.config(archive={**tempurl, "temp_url_key": "wrong"})
-    done = program.run("-c", path, "check", "--write")
-    assert done.returncode == 69
-    assert KEY not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("options", ({"key": "wrong"}, {"container": "none"},
-                                     {"authurl": "http://127.0.0.1:9/v1"}))
-def test_check_fails(options, bench, container):
-    path = bench.config(archive=account(container, **options))
-    done = program.run("-c", path, "check")
-    assert done.returncode == 69

@@ -57,8 +57,7 @@ set log_level = WARNING
 PROXY = COMMON + """\
 [pipeline:main]
 pipeline = catch_errors gatekeeper healthcheck proxy-logging fault cache
-    listing_formats tempurl {ratelimit} {auth} copy container-quotas account-quotas
-    proxy-logging proxy-server
+    {pipeline} proxy-logging proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -88,13 +87,55 @@ use = egg:swift#container_quotas
 use = egg:swift#account_quotas
 """
 
-# Without its sleeps, which hide what a client must do.
-RATELIMIT = """\
+PIPELINE = """listing_formats tempurl {auth} copy container-quotas account-quotas
+"""
+
+# What a cloud has, in the order of Swift's proxy-server.conf-sample.
+CLOUD_PIPELINE = """etag-quoter name_check read_only listing_formats
+    container_sync bulk formpost tempurl ratelimit s3api {auth} staticweb copy
+    container-quotas account-quotas slo dlo versioned_writes symlink
+    keymaster encryption
+"""
+
+# A container of ten objects takes two PUTs a second; the rest has to wait for
+# so long at most, where Swift's own sleeps would hide what a client must do.
+CLOUD = """\
+[filter:etag-quoter]
+use = egg:swift#etag_quoter
+[filter:name_check]
+use = egg:swift#name_check
+[filter:read_only]
+use = egg:swift#read_only
+[filter:container_sync]
+use = egg:swift#container_sync
+[filter:bulk]
+use = egg:swift#bulk
+[filter:formpost]
+use = egg:swift#formpost
 [filter:ratelimit]
 use = egg:swift#ratelimit
-container_ratelimit_0 = {limit}
+container_ratelimit_10 = 2
 max_sleep_time_seconds = 0.5
 rate_buffer_seconds = 0
+[filter:s3api]
+use = egg:swift#s3api
+[filter:staticweb]
+use = egg:swift#staticweb
+[filter:slo]
+use = egg:swift#slo
+[filter:dlo]
+use = egg:swift#dlo
+[filter:versioned_writes]
+use = egg:swift#versioned_writes
+allow_versioned_writes = true
+allow_object_versioning = true
+[filter:symlink]
+use = egg:swift#symlink
+[filter:keymaster]
+use = egg:swift#keymaster
+encryption_root_secret = bGFiLWxhYi1sYWItbGFiLWxhYi1sYWItbGFiLWxhYi0=
+[filter:encryption]
+use = egg:swift#encryption
 """
 
 TEMPAUTH = """\
@@ -103,6 +144,9 @@ use = egg:swift#tempauth
 user_test_tester = testing .admin
 user_test_limited = limited
 user_test_reader = reader
+user_frozen_tester = testing .admin
+user_full_tester = testing .admin
+user_other_operator = testing .reseller_admin
 storage_url_scheme = {scheme}
 """
 
@@ -155,7 +199,8 @@ def main():
     parser.add_argument("--cafile", default="", help="who signed for it")
     parser.add_argument("--scheme", default="default",
                         help="of tempauth's storage URLs")
-    parser.add_argument("--ratelimit", help="PUTs a second in a container")
+    parser.add_argument("--cloud", action="store_true",
+                        help="with all the middleware of a cloud")
     arguments = parser.parse_args()
     folder = os.path.abspath(arguments.folder)
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -195,13 +240,12 @@ def main():
     else:
         text = PROXY + TEMPAUTH
         auth = "tempauth"
-    if arguments.ratelimit:
-        text += RATELIMIT
+    pipeline = CLOUD_PIPELINE if arguments.cloud else PIPELINE
     serve(folder, "proxy", listeners["proxy"],
-          text.format(auth=auth, limit=arguments.ratelimit,
-                      ratelimit="ratelimit" if arguments.ratelimit else "", port=common["proxy"], scheme=arguments.scheme,
-                      keystone=arguments.keystone, cafile=arguments.cafile,
-                      **common))
+          (text + CLOUD).format(
+              pipeline=pipeline.format(auth=auth).strip(),
+              port=common["proxy"], scheme=arguments.scheme,
+              keystone=arguments.keystone, cafile=arguments.cafile, **common))
     while True:
         eventlet.sleep(3600)
 
