@@ -47,6 +47,7 @@ DECISIONS = {
         ("cp postfix/main.cf", "test_host_by_the_readme"),
         ("domains ", "test_host_by_the_readme"),
         ("smtpd, port 25 ", PICTURE),
+        ("radosgw-admin user create", "test_users_of_the_gateway"),
         ("cur/1567067375", PICTURE),
         ("deferred: client=", "test_host_by_the_readme"),
         ("apt-get install -y python3-swiftclient", "test_host_by_the_readme"),
@@ -167,6 +168,7 @@ ELSEWHERE = {"test_environment_of_the_readme_works": "test_image_examples.py",
                  "test_the_socket", "test_exim_before_the_queue",
                  "test_exim_by_the_queue", "test_opensmtpd",
                  "test_sendmail")},
+             "test_users_of_the_gateway": "test_stores.py",
              "test_host_by_the_readme": "test_readme_host.py",
              "test_units_step_by_step": "test_readme_host.py"}
 SWIFT = "swift.example.org"

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import pathlib
+import re
 import time
 import urllib.parse
 import urllib.request
@@ -16,9 +17,12 @@ import urllib.request
 import pytest
 import swiftclient
 
+import test_readme
 from helpers import objects, program
 from helpers.stores import (CONFIGURATION, DEFERRED, FULL, MESSAGE, account,
                             deliver, is_stored, metadata)
+
+story = test_readme.story
 
 
 def new_container(request, store):
@@ -177,6 +181,26 @@ def test_authurl_of_the_gateway(path, bench, ceph):
     container = ceph.container()
     assert is_stored(container, deliver(bench, account(
         container, authurl=f"{ceph.url}/{path}")))
+
+
+def test_users_of_the_gateway(bench, story, ceph):
+    """By the README: the filter may write, and what it writes is its user's,
+    so that the reader can read it."""
+    said = ceph.administer(
+        story.take("README.md", "radosgw-admin user create").text)
+    keys = dict(re.findall(
+        r'"user": "(mail:\w+)",\s*"secret_key": "(\w+)"', said))
+    key = keys["mail:filter"]
+    container = ceph.container("mail:reader", keys["mail:reader"])
+    options = account(container, user="mail:filter", key=key)
+    assert is_stored(container, deliver(bench, options))
+    with pytest.raises(swiftclient.ClientException) as caught:
+        ceph.connection("mail:filter", key).get_object(container.name,
+                                                       container.names()[0])
+    assert caught.value.http_status == 403
+    done = program.run("-c", bench.config(archive=options), "check", "--write")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning: no right to look at the container (403)" in done.stdout
 
 
 def test_quota(bench, container):
