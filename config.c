@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <regex.h>
 #include <stdarg.h>
@@ -81,7 +80,7 @@ struct key {
 	unsigned int flags;
 	int64_t min, max;
 	bool (*is)(const char *value); /* whether it may be that */
-	const char *form;              /* the same, for fnmatch(3) */
+	const char *words;             /* or which ones it may be */
 	const char *must;              /* what is said when it may not */
 	const char *rival;             /* a section's own one of both counts */
 	unsigned int same;             /* in logins of a kind that are one */
@@ -103,6 +102,19 @@ is_host_name(const char *value)
 	"([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+])"                                 \
 	"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|"           \
 	"[1-5]?[0-9]{1,4}))?/?$"
+
+static bool
+is_container(const char *value)
+{
+	return strchr(value, '/') == NULL && strcmp(value, ".") != 0 &&
+	       strcmp(value, "..") != 0;
+}
+
+static bool
+is_absolute(const char *value)
+{
+	return *value == '/';
+}
 
 /* Without memory to find out it is none. */
 static bool
@@ -126,7 +138,7 @@ static const struct key smtp_keys[] = {
 	{ "message_size_limit", NUMBER, S(message_size_limit), .standard = "52494336", .min = 1, .max = OBJECT_MAX },
 	{ "recipient_limit", NUMBER, S(recipient_limit), .standard = "1000", .min = 1, .max = 100000 },
 	{ "recipient_delimiter", TEXT, S(recipient_delimiter), .standard = "+", .flags = EMPTY },
-	{ "unknown_recipient_code", NUMBER, S(unknown_recipient_code), .standard = "450", .min = 450, .max = 550, .form = "@(450|550)", .must = "must be 450 or 550" },
+	{ "unknown_recipient_code", NUMBER, S(unknown_recipient_code), .standard = "450", .min = 450, .max = 550, .words = "450 550", .must = "must be 450 or 550" },
 	{ "reinject", TEXT, S(reinject), .is = stream_is_endpoint, .must = ENDPOINT },
 	{ "allow_remote", BOOL, S(allow_remote), .standard = "no" },
 	{ "timeout", NUMBER, S(timeout_s), .standard = "300", .min = 1, .max = SECONDS_MAX },
@@ -144,9 +156,9 @@ static const struct key smtp_keys[] = {
 #define A(field) offsetof(struct account, field)
 static const struct key account_keys[] = {
 	{ "recipients", TEXT, A(recipients), .flags = LIST },
-	{ "container", TEXT, A(container), .max = CONTAINER_MAX, .form = "!(*/*|.|..)", .must = "must be a container's name, without / and of at most 256 octets", .needed = ANY },
+	{ "container", TEXT, A(container), .max = CONTAINER_MAX, .is = is_container, .must = "must be a container's name, without / and of at most 256 octets", .needed = ANY },
 	{ "prefix", TEXT, A(prefix), .standard = "cur/", .flags = EMPTY, .max = PREFIX_MAX, .must = "must have at most 512 octets" },
-	{ "auth_version", TEXT, A(auth_version_text), .standard = "3", .form = "@(3|3.0|1|1.0|tempurl)", .must = "must be one of: 3 3.0 1 1.0 tempurl" },
+	{ "auth_version", TEXT, A(auth_version_text), .standard = "3", .words = "3 3.0 1 1.0 tempurl", .must = "must be one of: 3 3.0 1 1.0 tempurl" },
 	{ "authurl", URL, A(authurl), .needed = V1 | KEYSTONE, .same = V1 | KEYSTONE },
 	{ "user", TEXT, A(user), .needed = V1 | USER | NAMED, .same = V1 | BY_USER, .instead = ", or os_options_application_credential_id" },
 	{ "key", TEXT, A(key), .flags = SECRET, .needed = V1 | PASSWORD },
@@ -161,16 +173,16 @@ static const struct key account_keys[] = {
 	{ "tenant_name", TEXT, A(project_name), .flags = ALIAS },
 	{ "os_options_tenant_id", TEXT, A(project_id), .flags = ALIAS },
 	{ "os_options_region_name", TEXT, A(region_name), .same = KEYSTONE },
-	{ "os_options_endpoint_type", TEXT, A(endpoint_type), .standard = "public", .form = "@(public|publicURL|internal|internalURL|admin|adminURL)", .must = "must be one of: public publicURL internal internalURL admin adminURL" },
+	{ "os_options_endpoint_type", TEXT, A(endpoint_type), .standard = "public", .words = "public publicURL internal internalURL admin adminURL", .must = "must be one of: public publicURL internal internalURL admin adminURL" },
 	{ "os_options_service_type", TEXT, A(service_type), .standard = "object-store" },
 	{ "os_options_object_storage_url", URL, A(object_storage_url), .same = V1 | KEYSTONE },
 	{ "os_options_application_credential_id", TEXT, A(application_credential_id), .same = KEYSTONE },
 	{ "os_options_application_credential_name", TEXT, A(application_credential_name), .same = BY_USER },
 	{ "os_options_application_credential_secret", TEXT, A(application_credential_secret), .flags = SECRET, .needed = CREDENTIALS },
-	{ "token_file", TEXT, A(token_file), .form = "/*", .must = "must be an absolute path" },
+	{ "token_file", TEXT, A(token_file), .is = is_absolute, .must = "must be an absolute path" },
 	{ "storage_url", URL, A(storage_url), .needed = TEMPURL, .same = TEMPURL },
 	{ "temp_url_key", TEXT, A(temp_url_key), .flags = SECRET, .rival = "temp_url_query", .needed = SIGNED, .instead = ", or temp_url_query" },
-	{ "temp_url_digest", TEXT, A(temp_url_digest), .standard = "sha256", .form = "@(sha1|sha256|sha512)", .must = "must be one of: sha1 sha256 sha512" },
+	{ "temp_url_digest", TEXT, A(temp_url_digest), .standard = "sha256", .words = "sha1 sha256 sha512", .must = "must be one of: sha1 sha256 sha512" },
 	{ "temp_url_query", TEXT, A(temp_url_query), .flags = SECRET, .rival = "temp_url_key" },
 	{ "cacert", TEXT, A(http.cacert), .standard = "/etc/ssl/certs" },
 	{ "insecure", BOOL, A(http.insecure), .standard = "no" },
@@ -700,6 +712,19 @@ convert_bool(const char *value, bool *flag)
 	return i < COUNT(words) ? NULL : "must be yes or no";
 }
 
+static bool
+has_word(const char *words, const char *word)
+{
+	size_t len;
+
+	for (; *words != '\0'; words += len + strspn(words + len, " ")) {
+		len = strcspn(words, " ");
+		if (strncmp(words, word, len) == 0 && word[len] == '\0')
+			return true;
+	}
+	return false;
+}
+
 /* What is wrong with a value as text, or NULL. */
 static const char *
 check_text(const struct key *key, const char *value)
@@ -715,8 +740,7 @@ check_text(const struct key *key, const char *value)
 	return (key->type == TEXT && key->max != 0 &&
 		   strlen(value) > (size_t)key->max) ||
 		       (key->is != NULL && !key->is(value)) ||
-		       (key->form != NULL &&
-			   fnmatch(key->form, value, FNM_EXTMATCH) != 0)
+		       (key->words != NULL && !has_word(key->words, value))
 		   ? key->must
 		   : NULL;
 }
@@ -855,10 +879,12 @@ split_user(const struct loader *l, struct account *a)
 	char *colon;
 
 	if (a->auth_version != AUTH_KEYSTONE || (login_of(a) & PASSWORD) == 0 ||
-	    a->user == NULL ||
-	    fnmatch("+([!:]):+([!:])", a->user, FNM_EXTMATCH) != 0)
+	    a->user == NULL)
 		return true;
 	colon = strchr(a->user, ':');
+	if (colon == NULL || colon == a->user || colon[1] == '\0' ||
+	    strchr(colon + 1, ':') != NULL)
+		return true;
 	project = effective(l, a->name,
 	    find_key(account_keys, "os_options_project_name"));
 	if (project == NULL || *project->value == '\0') {

@@ -62,7 +62,7 @@ struct account {
 	char *service_type;
 	char *object_storage_url;
 	char *application_credential_id;
-	char *application_credential_name; /* where there is no id */
+	char *application_credential_name;   /* where there is no id */
 	char *application_credential_secret; /* secret */
 	char *token_file;
 	char *storage_url;

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -32,6 +33,11 @@
 
 #define CONFIG_FILE  "/etc/swiftdrop.ini"
 #define PROBE_OCTETS "28" /* one line and the blank one */
+
+#ifndef __GLIBC__
+/* musl has none. */
+#define closefrom(fd) (void)syscall(SYS_close_range, fd, ~0U, 0U)
+#endif
 
 enum {
 	FAULTS_MAX = 64 * 1024 /* octets of all that is wrong */

@@ -200,7 +200,7 @@ STAMP = $(B)/lint
 LINT_RULES = Makefile tests/tests.mk
 
 lint: lint-gcc lint-clang lint-analyzer lint-cppcheck lint-tidy lint-format \
-	lint-headers lint-man lint-python lint-shell
+	lint-headers lint-man lint-python lint-shell musl
 
 lint-gcc: $(LINT_C:%=$(STAMP)/%.gcc)
 lint-clang: $(LINT_C:%=$(STAMP)/%.clang)
@@ -214,6 +214,27 @@ lint-python:
 	@$(PYTHON) -m pyflakes swiftq examples demo/demo demo/record tests \
 		bench/*.py bench/floods bench/image bench/instructions \
 		bench/load bench/report bench/run bench/units
+
+# The other libc of Linux: what filter and image say to it compiles, no more
+# than that. The libraries' headers are those of here.
+musl: $(SOURCES:%=$(STAMP)/%.musl)
+
+MUSL = $(B)/musl
+MUSL_LIBRARIES = curl jansson.h jansson_config.h openssl systemd unicode \
+	linux asm asm-generic
+
+$(MUSL):
+	@mkdir -p $@/0 $@/1
+	@cd $@/0 && for name in $(MUSL_LIBRARIES); do \
+		ln -sf /usr/include/$$name .; done
+	@cd $@/1 && for name in $(MUSL_LIBRARIES); do \
+		ln -sf /usr/include/$(shell $(CC) -print-multiarch)/$$name .; done
+
+$(STAMP)/%.musl: % $(STAMP)/%.gcc | $(MUSL)
+	@musl-gcc -O1 -Werror -Wall -Wextra $(DEFINES) \
+		-idirafter $(MUSL)/0 -idirafter $(MUSL)/1 -c -o /dev/null $<
+	@touch $@
+
 lint-shell:
 	@shellcheck completions/swiftdrop.bash
 	@shellcheck -e SC1091,SC2016 image/sbom release/build
