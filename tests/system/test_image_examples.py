@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The examples of how to run the image: their form, and what can be run."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -11,9 +12,11 @@ import time
 
 import docker.utils.build
 import pytest
+import swiftclient
 import yaml
 
 import lab
+from helpers import program
 from lab import image, process
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
@@ -210,3 +213,126 @@ def test_environment_of_the_readme_works(podman, place, tmp_path, lab_folder):
                 assert target in mails, container.text()
     finally:
         sink.stop()
+
+
+# The settings of the gateway it takes over from, as they are there.
+ENVIRONMENT = {
+    "MYHOSTNAME": "swiftdrop.example.com",
+    "RECIPIENTS": '["test@example.com", "test2@example.com", '
+                  '"production@example.com"]',
+    "FORWARDS": '{"postmaster@example.com": "admin@example.net", '
+                '"abuse@example.com": "admin@example.net", '
+                '"devnull@example.com": "nobody@example.net"}',
+    "POSTMASTER": "admin@example.net",
+    "SWIFTDROP_DEFAULT_RECIPIENTS": "test@example.com,test2@example.com",
+    "SWIFTDROP_DEFAULT_CONTAINER": "acceptance",
+    "SWIFTDROP_DEFAULT_AUTH_VERSION": "3",
+    "SWIFTDROP_DEFAULT_AUTHURL": "https://keystone-server/v3",
+    "SWIFTDROP_DEFAULT_USER": "myuser",
+    "SWIFTDROP_DEFAULT_KEY": "xxx",
+    "SWIFTDROP_DEFAULT_OS_OPTIONS_PROJECT_DOMAIN_NAME": "project_domain",
+    "SWIFTDROP_DEFAULT_OS_OPTIONS_PROJECT_NAME": "project",
+    "SWIFTDROP_DEFAULT_OS_OPTIONS_USER_DOMAIN_NAME": "user_domain",
+    "SWIFTDROP_PRODUCTION_RECIPIENTS": "production@example.com",
+    "SWIFTDROP_PRODUCTION_CONTAINER": "production",
+}
+INI = """[DEFAULT]
+recipients = test@example.com,test2@example.com
+container = acceptance
+auth_version = 3
+authurl = https://keystone-server/v3
+user = myuser
+key = xxx
+os_options_project_name = project
+os_options_project_domain_name = project_domain
+os_options_user_domain_name = user_domain
+
+[PRODUCTION]
+recipients = production@example.com
+container = production
+"""
+
+
+def test_ini_of_the_gateway_it_takes_over_from(tmp_path):
+    path = tmp_path / "swiftdrop.ini"
+    path.touch(mode=0o600)
+    path.write_text(INI)
+    of_file = program.run("-c", path, "config")
+    assert (of_file.returncode, of_file.stderr) == (0, "")
+    variables = {name: value for name, value in ENVIRONMENT.items()
+                 if name.startswith("SWIFTDROP_")}
+    none = tmp_path / "none.ini"
+    assert program.run("-c", none, "config",
+                       env=variables).stdout == of_file.stdout
+    # A blank value is one that the section does not inherit.
+    variables["SWIFTDROP_PRODUCTION_OS_OPTIONS_PROJECT_NAME"] = ""
+    shown = program.run("-c", none, "config", env=variables).stdout
+    _, default, production = re.split(r"(?m)^\[(?:DEFAULT|PRODUCTION)\]\n",
+                                      shown)
+    assert "os_options_project_name = project\n" in default
+    assert "os_options_project_name = \n" in production
+
+
+def populate(keystone):
+    """Makes the user and the project; returns the user's connection."""
+    from keystoneauth1 import session
+    from keystoneauth1.identity import v3
+    from keystoneclient.v3 import client
+    admin = client.Client(session=session.Session(v3.Password(
+        keystone.url, username="admin", password="admin-password",
+        user_domain_id="default", project_name="admin",
+        project_domain_id="default")))
+    project = admin.projects.create(
+        "project", admin.domains.create("project_domain"))
+    user = admin.users.create(
+        "myuser", domain=admin.domains.create("user_domain"), password="xxx")
+    role, = admin.roles.list(name="member")
+    admin.roles.grant(role, user=user, project=project)
+    return swiftclient.Connection(
+        authurl=keystone.url, user="myuser", key="xxx", auth_version="3",
+        os_options={"project_name": "project",
+                    "project_domain_name": "project_domain",
+                    "user_domain_name": "user_domain"})
+
+
+def test_environment_of_the_gateway_it_takes_over_from(podman, tmp_path,
+                                                       lab_folder):
+    """All of it, but for where Keystone is and who takes the forwards."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(image.network())
+        swift = lab.Swift(f"{lab_folder}/original-swift", keystone=True)
+        sink = lab.Sink(f"{lab_folder}/original-sink")
+        for server in (swift, sink):
+            server.start()
+            stack.callback(server.stop)
+        owner = populate(swift.keystone)
+        for name in ("acceptance", "production"):
+            owner.put_container(name)
+        container = stack.enter_context(image.Container(podman, tmp_path, {
+            **ENVIRONMENT, "SWIFTDROP_DEFAULT_AUTHURL": swift.keystone.url,
+            "POSTFIX_relayhost": f"[127.0.0.1]:{sink.port}",
+            "POSTFIX_disable_dns_lookups": "yes"}))
+        stack.callback(lambda: print(container.text()))
+        for user in ("test", "test2", "production", "postmaster", "abuse",
+                     "devnull"):
+            with smtplib.SMTP("127.0.0.1", 25, timeout=60) as client:
+                client.sendmail("x@foreign.example", f"{user}@example.com",
+                                f"Subject: to {user}\r\n\r\nx\r\n")
+        for name, users in (("acceptance", ["test", "test2"]),
+                            ("production", ["production"])):
+            mails = [owner.get_object(name, entry["name"])[1]
+                     for entry in owner.get_container(name)[1]]
+            assert sorted(re.findall(rb"Subject: to (\w+)",
+                                     b"".join(mails))) == \
+                [user.encode() for user in users]
+        for _ in range(300):
+            if len(sink.mails()) == 3:
+                break
+            time.sleep(0.1)
+        assert sorted(
+            (re.search(rb"X-Rcpt-Args: <(.*?)>", mail)[1],
+             re.search(rb"Subject: to (\w+)", mail)[1])
+            for mail in sink.mails()) == [
+                (b"admin@example.net", b"abuse"),
+                (b"admin@example.net", b"postmaster"),
+                (b"nobody@example.net", b"devnull")]
