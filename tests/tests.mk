@@ -34,14 +34,14 @@ check: check-deps
 
 # What tests/install gets for them, a group for each kind of test.
 SYSTEM_GROUPS = build static unit system lab keystone ceph postfix systemd debian \
-	swiftq image model filters fronts mtas rspamd statsd release
+	swiftq image model filters fronts mtas rspamd statsd release arm64
 
 check-deps:
 	tests/install lint fuzz $(SYSTEM_GROUPS)
 
 # What check has no time for: valgrind, each allocation, long tests, the fuzzers.
 check-long:
-	tests/install $(SYSTEM_GROUPS) fuzz
+	tests/install $(SYSTEM_GROUPS) fuzz docker
 	$(MAKE) valgrind
 	$(MAKE) memory
 	$(MAKE) long
@@ -97,6 +97,32 @@ torture: all $(B)/failcalls.so $(B)/san/swiftdrop
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests $(PYTHON) \
 		-m torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 		--sanitized $(B)/san/swiftdrop $(if $(RECORD),--record)
+
+# Another machine: cross-built with Debian's libraries for it, which stay in
+# build/ for the next time, and run by qemu.
+arm64: all
+	tests/install build system lab arm64
+	$(SUDO) $(PYTEST) tests/system/test_arm64.py
+
+ARM64 = $(B)/arm64
+ARM64_ROOT = $(ARM64)/root
+ARM64_LIBRARIES = libc6-dev,libcmocka-dev,libcurl4-openssl-dev,libicu-dev,$\
+	libjansson-dev,libssl-dev,libsystemd-dev
+
+$(ARM64_ROOT):
+	@mkdir -p $(ARM64)
+	rm -rf $@.new
+	. /etc/os-release && mmdebstrap --variant=extract --arch=arm64 \
+		--include=$(ARM64_LIBRARIES) "$$VERSION_CODENAME" $@.new
+	mv $@.new $@
+
+arm64-programs: $(ARM64_ROOT)
+	$(MAKE) B=$(ARM64) \
+		CC='aarch64-linux-gnu-gcc --sysroot=$(abspath $(ARM64_ROOT))' \
+		PKG_CONFIG='env PKG_CONFIG_SYSROOT_DIR=$(abspath $(ARM64_ROOT)) \
+		PKG_CONFIG_LIBDIR=$(abspath $(ARM64_ROOT))/usr/lib/aarch64-linux-gnu/pkgconfig:$(abspath $(ARM64_ROOT))/usr/share/pkgconfig \
+		pkg-config' \
+		$(ARM64)/swiftdrop $(ARM64)/swiftdrop-entry $(UNITS:%=$(ARM64)/%)
 
 # What is preloaded.
 $(B)/failmalloc.so: tests/failmalloc.c
@@ -291,4 +317,4 @@ $(STAMP)/man: $(LINT_MAN)
 	valgrind memory long model torture san system coverage coverage-run \
 	fuzz-coverage fuzz-coverage-run lint lint-gcc lint-clang lint-analyzer \
 	lint-cppcheck lint-tidy lint-format lint-headers lint-man lint-python \
-	lint-shell
+	lint-shell musl arm64 arm64-programs
