@@ -216,7 +216,8 @@ def test_token_file(bench, container, tmp_path):
     done = program.run("-c", bench.config(archive=options), "login")
     assert done.returncode == 0, done.stdout + done.stderr
     ends = json.loads((tmp_path / "token").read_text())["ends"]
-    assert -60 < ends - before - container.swift.token_life_s < 60
+    # tempauth hands out the token that it has, which is as old as the run.
+    assert -1800 < ends - before - container.swift.token_life_s < 60
     # It is this token that stores, not the password.
     assert is_stored(container, deliver(bench, {**options, "key": "wrong"}))
 
