@@ -225,8 +225,8 @@ def test_every_value_is_shown(bench):
 
 # Any text; a user with a colon is more than that.
 KEYS = ("os_options_user_domain_id", "container", "content_type",
-        "os_options_project_name", "os_options_region_name", "os_options_user_domain_name", "prefix",
-        "os_options_service_type")
+        "os_options_project_name", "os_options_region_name",
+        "os_options_user_domain_name", "prefix", "os_options_service_type")
 OCTETS = string.ascii_letters + string.digits + "=:;#[]%$\\'\"!?*&<>@^`{|}~,. "
 VALUE = some.text(OCTETS + "é\u4f60", min_size=0, max_size=12)
 BLANK = some.sampled_from(("", " ", "  ", "\t"))
