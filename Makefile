@@ -106,7 +106,10 @@ static: swiftdrop.static
 
 CURL = $(B)/curl
 CURL_A = $(CURL)/install/lib/libcurl.a
-ARCHIVES = -l:libssl.a -l:libcrypto.a -l:libjansson.a
+# Of Debian 13 on, libcrypto compresses, too.
+OPENSSL_A = -l:libssl.a -l:libcrypto.a $(patsubst -l%,-l:lib%.a,\
+	$(filter -lz -lzstd,$(shell $(PKG_CONFIG) --static --libs libcrypto)))
+ARCHIVES = $(OPENSSL_A) -l:libjansson.a
 
 swiftdrop.static: $(B)/static/swiftdrop.o $(PARTS:%=$(B)/static/%.o) $(CURL_A)
 	$(CC) $(CFLAGS) $(HARDEN) $(LDHARDEN) $(LDFLAGS) -o $@ $^ $(ARCHIVES)
@@ -186,7 +189,7 @@ $(B)/put.static: bench/put.c Makefile $(CURL_A)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(HARDEN) $(DEFINES) $(WARN) \
 		-I$(CURL)/install/include -o $@ $< $(CURL_A) $(LDHARDEN) \
-		$(LDFLAGS) -l:libssl.a -l:libcrypto.a
+		$(LDFLAGS) $(OPENSSL_A)
 
 $(B)/greet: bench/greet.c Makefile
 	@mkdir -p $(@D)
