@@ -6,8 +6,10 @@
 
 PODMAN ?= podman
 IMAGE ?= swiftdrop
-# A Debian 12 to build in; the default is the Containerfile's.
+# A Debian to build in, or the release of one; the default of both is the
+# Containerfile's.
 BASE ?=
+RELEASE ?=
 # Its labels. SOURCE is the URL that the source is at.
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE ?= $(shell git remote get-url origin 2>/dev/null)
@@ -17,6 +19,8 @@ IMAGE_OPTIONS ?=
 
 image_build = $(PODMAN) build --network=host -f image/Containerfile \
 	$(if $(BASE),--build-arg BASE=$(BASE)) \
+	$(if $(RELEASE),--build-arg RELEASE=$(RELEASE)) \
+	$(if $(CURL_VERSION),--build-arg CURL_VERSION=$(CURL_VERSION)) \
 	--build-arg VERSION=$(VERSION) \
 	--build-arg REVISION=$(REVISION) \
 	--build-arg SOURCE=$(SOURCE) \

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import pathlib
+import platform
 import subprocess
 import time
 import uuid
@@ -16,6 +17,8 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 BASE = "localhost/swiftdrop-test-base"
 IMAGE = "localhost/swiftdrop-test"
 BASE_DAYS = 7
+# The image is made of the Debian that this is.
+RELEASE = platform.freedesktop_os_release()["VERSION_CODENAME"]
 CLONE_NEWNET = 0x40000000
 CAPABILITIES = ("SETUID", "SETGID", "NET_BIND_SERVICE")
 
@@ -57,10 +60,13 @@ class Podman:
         if not self._has_base():
             tar = pathlib.Path(folder) / "base.tar"
             with open(log, "ab") as output:
+                sources = subprocess.run([TREE / "tests/sources"], check=True,
+                                         stdout=subprocess.PIPE, stderr=output)
                 subprocess.run(
                     ["mmdebstrap", "--variant=minbase",
-                     "--include=ca-certificates", "bookworm", tar],
-                    check=True, stdout=output, stderr=output)
+                     "--include=ca-certificates", RELEASE, tar, "-"],
+                    check=True, input=sources.stdout, stdout=output,
+                    stderr=output)
             self.run("import", tar, BASE)
             tar.unlink()
         with open(log, "ab") as output:
