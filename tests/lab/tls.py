@@ -35,8 +35,12 @@ class Authority:
               days=30):
         """Returns the paths of a new certificate and its key.
 
-        A negative number of days makes one that has expired.
+        A negative number of days makes one that has expired; openssl 3.5
+        takes none, so it is made in the past.
         """
+        past = {} if days >= 0 else {
+            "LD_PRELOAD": "/usr/$LIB/faketime/libfaketime.so.1",
+            "FAKETIME": f"{days - 1}d"}
         base = f"{self.folder}/{name}"
         self._openssl(
             "req", "-new", "-newkey", "ec", "-pkeyopt",
@@ -46,13 +50,14 @@ class Authority:
         self._openssl(
             "x509", "-req", "-in", f"{base}.csr", "-copy_extensions",
             "copyall", "-CA", self.certificate, "-CAkey", self.key,
-            "-CAcreateserial", "-days", str(days), "-out", f"{base}.crt")
+            "-CAcreateserial", "-days", str(days if days >= 0 else 1),
+            "-out", f"{base}.crt", env={**os.environ, **past})
         return f"{base}.crt", f"{base}.key"
 
     @staticmethod
-    def _openssl(*arguments):
+    def _openssl(*arguments, env=None):
         subprocess.run(["openssl", *arguments], check=True,
-                       capture_output=True)
+                       capture_output=True, env=env)
 
 
 class Tls:

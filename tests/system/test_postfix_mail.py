@@ -7,6 +7,7 @@ import re
 import smtplib
 import ssl
 import subprocess
+import sysconfig
 
 import dkim
 import lab
@@ -206,7 +207,8 @@ def test_filter_by_socket_activation(lab_folder, swiftdrop_binary, container,
 
 def corpus():
     """Returns the paths of all mails in the packages' collections."""
-    tests = pathlib.Path("/usr/lib/python3.11/test/test_email/data")
+    tests = pathlib.Path(sysconfig.get_path("stdlib"),
+                         "test/test_email/data")
     signed = pathlib.Path(dkim.__file__).parent / "tests" / "data"
     return sorted([*tests.glob("msg_*.txt"), *signed.glob("*.msg"),
                    *signed.glob("*.message"), *signed.glob("*.mbox"),
