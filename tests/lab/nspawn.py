@@ -18,6 +18,7 @@ import time
 from . import process
 
 CLONE_NEWNET = 0x40000000
+CLONE_NEWPID = 0x20000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # Controllers whose limits are tested.  Where they are cgroup v1 hierarchies
@@ -172,16 +173,23 @@ class Machine:
             shutil.rmtree(os.path.dirname(self.path(path)))
             self.run("systemctl", "daemon-reload")
 
-    @contextlib.contextmanager
     def network(self):
         """This thread, and what it starts, is on the container's network."""
-        ours = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        theirs = os.open(f"/proc/{self.leader}/ns/net", os.O_RDONLY)
+        return self._namespace("net", CLONE_NEWNET)
+
+    def processes(self):
+        """What this thread starts is among the container's processes."""
+        return self._namespace("pid", CLONE_NEWPID)
+
+    @contextlib.contextmanager
+    def _namespace(self, name, kind):
+        ours = os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY)
+        theirs = os.open(f"/proc/{self.leader}/ns/{name}", os.O_RDONLY)
         try:
-            _setns(theirs)
+            _setns(theirs, kind)
             yield
         finally:
-            _setns(ours)
+            _setns(ours, kind)
             os.close(ours)
             os.close(theirs)
 
@@ -217,8 +225,8 @@ class Machine:
         self.run("sh", "-c", MASKS.format(unused=shlex.join(unused)))
 
 
-def _setns(fd):
-    if _libc.setns(fd, CLONE_NEWNET) != 0:
+def _setns(fd, kind):
+    if _libc.setns(fd, kind) != 0:
         raise OSError(ctypes.get_errno(), "setns")
 
 

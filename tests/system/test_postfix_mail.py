@@ -231,7 +231,8 @@ def as_taken(content):
 
 
 def test_the_collections_are_there():
-    assert len(corpus()) == 59, corpus()
+    # Two more with Python 3.13.
+    assert len(corpus()) in (59, 61), corpus()
 
 
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
