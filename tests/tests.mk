@@ -43,12 +43,12 @@ check-deps:
 # that are wanted of it. Its root is kept outside of the tree, which tests copy.
 RELEASE ?=
 CHECK_TARGET = check
-ROOTS = /var/cache/swiftdrop-tests
+CHECK_ROOTS = /var/cache/swiftdrop-tests
 
 check-in:
 	@test -n '$(RELEASE)' || { echo 'make check-in RELEASE=trixie'; exit 64; }
 	tests/install roots
-	env -u MAKEFLAGS -u MAKELEVEL $(SUDO) tests/check-in $(ROOTS) $(RELEASE) \
+	env -u MAKEFLAGS -u MAKELEVEL $(SUDO) tests/check-in $(CHECK_ROOTS) $(RELEASE) \
 		$(CHECK_TARGET)
 
 # What check has no time for: valgrind, each allocation, long tests, the fuzzers.
