@@ -304,8 +304,8 @@ run(void)
 		say_faults(&faults);
 		/* As root is without the capability DAC_OVERRIDE. */
 		if (strstr(buf_text(&faults), ": Permission denied\n") != NULL)
-			logs_say("error: what another user owns is read here "
-				 "only if all may read it; give it to root");
+			logs_say("error: a folder of another user is open here "
+				 "only if it is to all; give it to root");
 		status = EX_CONFIG;
 	}
 	listener_close(&v.listener);

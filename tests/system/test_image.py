@@ -573,15 +573,37 @@ def test_says_that_it_must_start_as_root(podman, tmp_path, settings):
     assert "error: user: is 1000: Postfix must start as root" in log
 
 
-def test_says_who_may_read_a_secret(podman, tmp_path, settings):
-    secret = tmp_path / "key"
-    secret.write_text("testing")
-    secret.chmod(0o400)
-    os.chown(secret, 1000, 1000)
+@pytest.fixture
+def secret(tmp_path):
+    """A file that only another user may read, in a folder of that user."""
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o755)
+    file = folder / "key"
+    file.write_text("testing")
+    file.chmod(0o400)
+    for path in (folder, file):
+        os.chown(path, 1000, 1000)
+    return file
+
+
+def by_file(settings):
     environment = settings(SWIFTDROP_A_KEY_FILE="/secrets/key")
     del environment["SWIFTDROP_A_KEY"]
-    status, log = launch(podman, tmp_path, environment,
-                         f"--volume={tmp_path}:/secrets:ro")
+    return environment
+
+
+def test_secret_of_another_user(run, settings, box, secret):
+    """As compose mounts it; root has no right to all files."""
+    run(by_file(settings), f"--volume={secret.parent}:/secrets:ro")
+    assert send(["a@example.org"], mail("secret"))[0] == 250
+    assert len(box.names()) == 1
+
+
+def test_says_where_a_secret_cannot_be_read(podman, tmp_path, settings,
+                                            secret):
+    secret.parent.chmod(0o700)
+    status, log = launch(podman, tmp_path, by_file(settings),
+                         f"--volume={secret.parent}:/secrets:ro")
     assert status == 78, log
     assert "error: SWIFTDROP_A_KEY_FILE: cannot read /secrets/key: " in log
     assert "give it to root" in log
