@@ -332,7 +332,8 @@ def test_mail_of_50_mib_is_judged_and_stored_as_it_came(bench, container,
 
 def test_empty_mail_is_judged(bench, container, scanner):
     metadata, _ = judged(bench, container, scanner, b"")
-    assert metadata["verdict"] == "no-action"
+    # rspamd 3.12 finds more to score in it than 3.4.
+    assert metadata["verdict"] in ("no-action", "add-header")
 
 
 def test_as_many_recipients_as_are_allowed(bench, container, scanner):
