@@ -343,6 +343,9 @@ class Filter:
                 if name not in OURS and not name.startswith("sanitizer.")]
         if self.spool.exists():
             left += os.listdir(self.spool)
+        if self.attempt.has("token", "kill"):
+            # What a login was writing when it was killed.
+            left = [name for name in left if not name.startswith("token.")]
         if left:
             self.ledger.note(self.attempt, "left", left=left)
         for path in self.folder.glob("sanitizer.*"):

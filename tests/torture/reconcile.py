@@ -249,7 +249,9 @@ class Reconciled:
         cause = ("killed" if self.entry.killed else
                  "in doubt" if path in self.named else
                  "answer not heard" if path in self.told else
-                 "no line could be written" if self.has_call(*DUMB) else None)
+                 "no line could be written" if self.has_call(*DUMB) else
+                 "the store said it was deleted"
+                 if self.is_lied_to() else None)
         if cause is None:
             self.result.add("orphan", self.attempt, path)
         elif self.is_acknowledged:
@@ -293,6 +295,11 @@ class Reconciled:
             any(
             f.side == "behind" and f.action.startswith(("answer:", "early:"))
             for f in self.attempt.faults)
+
+    def is_lied_to(self):
+        """Whether a DELETE was answered 204 that Swift never saw."""
+        return any(f.point == "DELETE.head" and f.action == "answer:204"
+                   for f in self.attempt.faults)
 
     def has_call(self, *names):
         return any(f.side == "call" and (not names or f.point in names)
