@@ -349,7 +349,7 @@ WRITTEN = (
 @pytest.mark.parametrize("line, value", [row[1:] for row in WRITTEN],
                          ids=[row[0] for row in WRITTEN])
 def test_spelling(line, value, bench):
-    text = "[a]\n" + ACCOUNT.replace("user = u\n", "")
+    text = "[a]\nauth_version = 1\n" + ACCOUNT.replace("user = u\n", "")
     if line.startswith("container"):
         text = text.replace("container = mail\n", "")
     config = shown(bench.config(f"{text}{line}\n"))
@@ -898,7 +898,8 @@ def test_error_goes_to_the_log_of_a_session(bench, tmp_path):
 
 def test_output_can_be_read_by_configparser(bench):
     """Values that look like something else stay what they are."""
-    text = A.replace("user = u", "user = # not ; a [comment] = : %(x)s")
+    text = A.replace("user = u", "auth_version = 1\n"
+                     "user = # not ; a [comment] = : %(x)s")
     config = shown(bench.config(text))
     assert config["a"]["user"] == "# not ; a [comment] = : %(x)s"
     buffer = io.StringIO()
