@@ -238,10 +238,14 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	if (*trans == '\0')
 		trans = http_answer(s->http, "X-Openstack-Request-Id");
 	log_escape(&p->trans, trans, strlen(trans), 100);
-	/* Without an id it is a front end's, which may have given up waiting. */
+	/*
+	 * Without an id it is a front end's, which may have given up waiting;
+	 * by 503 it says that it did not begin.
+	 */
 	p->unheard |=
-	    r->read != NULL && (fault == HTTP_NO_ANSWER ||
-				   (r->status / 100 == 5 && *trans == '\0'));
+	    r->read != NULL &&
+	    (fault == HTTP_NO_ANSWER ||
+		(r->status / 100 == 5 && r->status != 503 && *trans == '\0'));
 	if (fault == HTTP_MISCONFIGURED)
 		return settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE, "");
 	for (i = 0; i < COUNT(meanings); i++)

@@ -110,19 +110,19 @@ torture: all $(B)/failcalls.so $(B)/san/swiftdrop
 		-m torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 		--sanitized $(B)/san/swiftdrop $(if $(RECORD),--record)
 
-# Another machine: cross-built with Debian's libraries for it, which stay in
-# build/ for the next time, and run by qemu.
+# Another machine: cross-built with Debian's libraries for it, and run by qemu.
+# They are kept outside of the tree, which tests copy: there are devices in it.
 arm64: all
 	tests/install build system lab arm64
 	$(SUDO) $(PYTEST) tests/system/test_arm64.py
 
 ARM64 = $(B)/arm64
-ARM64_ROOT = $(ARM64)/root
+ARM64_ROOT = $(CHECK_ROOTS)/arm64
 ARM64_LIBRARIES = libc6-dev,libcmocka-dev,libcurl4-openssl-dev,libicu-dev,$\
 	libjansson-dev,libssl-dev,libsystemd-dev
 
 $(ARM64_ROOT):
-	@mkdir -p $(ARM64)
+	@mkdir -p $(@D)
 	rm -rf $@.new
 	. /etc/os-release && mmdebstrap --variant=extract --arch=arm64 \
 		--include=$(ARM64_LIBRARIES) "$$VERSION_CODENAME" $@.new

@@ -20,7 +20,8 @@ SIZES = ((1, 2_000_000), (4, 400_000), (40, 60_000), (200, 10_000),
 class Mail:
     number: int
     size: int
-    refused = False     # for torture.mails
+    refused = False     # these two for torture.mails
+    verdict = ""
     sha256: str = ""
     name: str = ""      # what it was stored as, once that was said
     replies: list = dataclasses.field(default_factory=list)

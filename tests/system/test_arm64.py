@@ -9,7 +9,7 @@ import pytest
 from conftest import TREE
 
 ARM64 = TREE / "build" / "arm64"
-QEMU = ("qemu-aarch64-static", "-L", ARM64 / "root")
+QEMU = ("qemu-aarch64-static", "-L", "/var/cache/swiftdrop-tests/arm64")
 AARCH64 = 183       # ELF's e_machine
 
 

@@ -47,7 +47,7 @@ class Host:
             f"{folder}/tls", authority, self.keystone.http_port, port=5000,
             certificate=authority.issue("keystone", f"DNS:{KEYSTONE}"))
         self._tls.start()
-        shutil.copytree(TREE, machine.path(self.tree),
+        shutil.copytree(TREE, machine.path(self.tree), symlinks=True,
                         ignore=shutil.ignore_patterns(".git", "__pycache__"))
         shutil.copy(authority.certificate,
                     machine.path("/usr/local/share/ca-certificates/lab.crt"))
