@@ -13,6 +13,7 @@
 #include "config.h"
 #include "environment.h"
 #include "file.h"
+#include "log.h"
 #include "text.h"
 
 #include "banned.h"
@@ -33,7 +34,9 @@ environment_fault(struct buf *faults, const char *name, const char *format, ...)
 {
 	va_list args;
 
-	buf_addf(faults, "%s: ", name);
+	/* A variable's name may hold anything but = and NUL. */
+	log_printable(faults, name, strlen(name), strlen(name));
+	buf_adds(faults, ": ");
 	va_start(args, format);
 	buf_vaddf(faults, format, args);
 	va_end(args);
