@@ -312,8 +312,7 @@ lines:
 
 # Objects are kept between runs; each knows the headers that it read.
 .SECONDARY:
--include $(shell find $(B) \( -name curl -o -name root \) -prune \
-	-o -name '*.d' -print 2>/dev/null)
+-include $(shell find $(B) -name curl -prune -o -name '*.d' -print 2>/dev/null)
 
 include image/image.mk
 # The image is built without them.

@@ -1,5 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text that a program writes between two comments of a file."""
+"""Text that a program writes between two comments of a file, and tables in it.
+"""
+
+
+def table(head, rows):
+    """Returns it in Markdown; each row has a value for each of the head's."""
+    return "".join("| " + " | ".join(map(str, row)) + " |\n"
+                   for row in (head, ["---"] * len(head), *rows))
 
 
 def replaced(old, begin, end, text):
