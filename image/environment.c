@@ -32,6 +32,7 @@ static const char *const names[] = { "MYHOSTNAME", "MYDOMAIN", "RECIPIENTS",
 void
 environment_fault(struct buf *faults, const char *name, const char *format, ...)
 {
+	size_t i, begin = faults->len;
 	va_list args;
 
 	/* A variable's name may hold anything but = and NUL. */
@@ -40,6 +41,10 @@ environment_fault(struct buf *faults, const char *name, const char *format, ...)
 	va_start(args, format);
 	buf_vaddf(faults, format, args);
 	va_end(args);
+	/* A value may have lines, what is said of it has not. */
+	for (i = begin; i < faults->len; i++)
+		if (is_control(faults->data[i]))
+			faults->data[i] = '?';
 	buf_addc(faults, '\n');
 }
 

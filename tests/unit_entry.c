@@ -167,6 +167,9 @@ static const struct {
 	{ { "MYHOSTNAME=mx.example.org." },
 	    "MYHOSTNAME: \"mx.example.org.\" must not end with a dot\n" },
 	{ { "MYDOMAIN=-x.org" }, "MYDOMAIN: \"-x.org\" is not a host name\n" },
+	/* One line, whatever the value. */
+	{ { "MYDOMAIN=x\n\ny.org" },
+	    "MYDOMAIN: \"x??y.org\" is not a host name\n" },
 	{ { "MYHOSTNAME_FILE=host" },
 	    "MYHOSTNAME: is given twice, with and without _FILE; keep one of "
 	    "them\n" },
