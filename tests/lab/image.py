@@ -55,32 +55,39 @@ class Podman:
                 f"podman {arguments[0]}: {done.stderr.strip()}")
         return done
 
-    def build(self, folder, log):
-        """Builds both targets from the tree; returns the names."""
-        if not self._has_base():
+    def build(self, folder, log, machine=None):
+        """Builds both targets from the tree, for another machine where qemu
+        runs its programs; returns the names."""
+        base, name = BASE, IMAGE
+        arch, options = [], []
+        if machine:
+            base, name = f"{BASE}-{machine}", f"{IMAGE}-{machine}"
+            arch = [f"--arch={machine}"]
+            options = [f"IMAGE_OPTIONS=--platform=linux/{machine}"]
+        if not self._has(base):
             tar = pathlib.Path(folder) / "base.tar"
             with open(log, "ab") as output:
                 sources = subprocess.run([TREE / "tests/sources"], check=True,
                                          stdout=subprocess.PIPE, stderr=output)
                 subprocess.run(
-                    ["mmdebstrap", "--variant=minbase",
+                    ["mmdebstrap", "--variant=minbase", *arch,
                      "--include=ca-certificates", RELEASE, tar, "-"],
                     check=True, input=sources.stdout, stdout=output,
                     stderr=output)
-            self.run("import", tar, BASE)
+            self.run("import", *arch, tar, base)
             tar.unlink()
         with open(log, "ab") as output:
             done = subprocess.run(
-                ["make", "image", "image-filter", f"BASE={BASE}",
-                 f"IMAGE={IMAGE}"], cwd=TREE,
+                ["make", "image", "image-filter", f"BASE={base}",
+                 f"IMAGE={name}", *options], cwd=TREE,
                 env=self.environment, stdout=output, stderr=output)
         if done.returncode != 0:
             raise process.LabError("the image was not built:\n"
                                    + process.tail(log))
-        return IMAGE, IMAGE + "-filter"
+        return name, name + "-filter"
 
-    def _has_base(self):
-        done = self.run("image", "inspect", "-f", "{{.Created.Unix}}", BASE,
+    def _has(self, base):
+        done = self.run("image", "inspect", "-f", "{{.Created.Unix}}", base,
                         check=False)
         return done.returncode == 0 and \
             time.time() - int(done.stdout) < BASE_DAYS * 86400
