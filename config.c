@@ -174,7 +174,7 @@ static const struct key account_keys[] = {
 	{ "os_options_tenant_id", TEXT, A(project_id), .flags = ALIAS },
 	{ "os_options_region_name", TEXT, A(region_name), .same = KEYSTONE },
 	{ "os_options_endpoint_type", TEXT, A(endpoint_type), .standard = "public", .words = "public publicURL internal internalURL admin adminURL", .must = "must be one of: public publicURL internal internalURL admin adminURL" },
-	{ "os_options_service_type", TEXT, A(service_type), .standard = "object-store" },
+	{ "os_options_service_type", TEXT, A(service_type), .standard = "object-store", .same = KEYSTONE },
 	{ "os_options_object_storage_url", URL, A(object_storage_url), .same = V1 | KEYSTONE },
 	{ "os_options_application_credential_id", TEXT, A(application_credential_id), .same = KEYSTONE },
 	{ "os_options_application_credential_name", TEXT, A(application_credential_name), .same = BY_USER },
@@ -850,8 +850,8 @@ same(const char *a, const char *b)
 }
 
 /*
- * The region and a storage URL given by hand count as well: one login may
- * lead to several clusters.
+ * The region, the service's type and a storage URL given by hand count as
+ * well: one login may lead to several clusters.
  */
 bool
 config_same_login(const struct account *a, const struct account *b)
