@@ -164,15 +164,21 @@ add_facts(struct log_line *l, const struct buf facts[FACTS])
 		log_add(l, "score", "%s", facts[FACT_SCORE].data);
 }
 
-/* The same with what is known of the message, and of its place. */
+static void
+add_message(const struct delivery *d, struct log_line *l,
+    const struct envelope *e)
+{
+	log_add(l, "nrcpt", "%zu", e->n);
+	log_add(l, "size", "%lld", (long long)d->message.size);
+	add_facts(l, d->facts);
+}
+
 static void
 begin_line(struct delivery *d, struct log_line *l, enum log_verb verb,
     const struct envelope *e)
 {
 	deliver_log(l, verb, d->peer, e);
-	log_add(l, "nrcpt", "%zu", e->n);
-	log_add(l, "size", "%lld", (long long)d->message.size);
-	add_facts(l, d->facts);
+	add_message(d, l, e);
 }
 
 /* Takes back what is or may be stored: the client will come again. */
@@ -386,20 +392,28 @@ store_all(struct delivery *d)
 	return NULL;
 }
 
-/* The answer to the dot was lost: all stays, and the client comes again. */
+/*
+ * The answer to the dot was lost: all stays, and the client comes again.  A
+ * line for each object: a list may not fit behind that of the recipients.
+ */
 static const struct reply *
 stay_in_doubt(struct delivery *d, const char *reason)
 {
 	struct log_line l;
 	size_t i;
 
-	begin_line(d, &l, LOG_IN_DOUBT, &d->all);
-	log_add(&l, "relay", "%s", d->config->smtp.reinject);
-	for (i = 0; i < d->nplaces; i++)
-		log_add(&l, "account", "%s", d->places[i].put.account->name);
-	for (i = 0; i < d->nplaces; i++)
-		swift_log_object(&l, &d->places[i].put);
-	deliver_log_end(&l, &reply_write_error, reason);
+	i = 0;
+	do {
+		deliver_log(&l, LOG_IN_DOUBT, d->peer, &d->all);
+		log_add(&l, "relay", "%s", d->config->smtp.reinject);
+		if (i < d->nplaces) {
+			log_add(&l, "account", "%s",
+			    d->places[i].put.account->name);
+			swift_log_object(&l, &d->places[i].put);
+		}
+		add_message(d, &l, &d->all);
+		deliver_log_end(&l, &reply_write_error, reason);
+	} while (++i < d->nplaces);
 	count(d, LOG_IN_DOUBT, NULL, &reply_write_error);
 	return &reply_write_error;
 }

@@ -559,6 +559,40 @@ def test_dot_in_doubt(kind, bench, pair):
     session.quit()
 
 
+def test_each_object_in_doubt_is_named(bench, pair):
+    """However many recipients there are before it in the line."""
+    store, relay, _ = pair
+    store.containers.add("other")
+    relay.replies["DOT"] = IN_DOUBT["lost"]
+    many = [f"{number:050d}@example.com" for number in range(60)]
+    session = bench.accept(
+        SMTP={"reinject": relay.place},
+        archive=store.account(recipients=", ".join(many)),
+        other=store.account(recipients="o@example.com", container="other"))
+    reply = session.deliver(MESSAGE, recipients=(*many, "o@example.com",
+                                                 "away@example.com"))
+    assert str(reply) == DEFERRED
+    session.quit()
+    lines = session.log.lines("in-doubt")
+    assert len(lines) == len(store.objects) == 2
+    for account, line in zip(("archive", "other"), lines):
+        path, = [path for path in store.objects
+                 if ("/other/" in path) == (account == "other")]
+        assert f", account={account}, object=" \
+            + path.removeprefix("/v1/AUTH_test/") + ", " in line
+
+
+def test_steps_of_the_server_behind_end_with_the_session(bench, pair):
+    store, relay, _ = pair
+    relay.replies["EHLO"] = lambda mail: time.sleep(5) or "250 relay"
+    session = opened(bench, store, relay, smtp={"session_limit": "2"})
+    start = time.monotonic()
+    assert session.cmd("MAIL FROM:<from@example.org>").code == 250
+    assert str(session.cmd(f"RCPT TO:<{BOTH[1]}>")).startswith("451 4.3.0")
+    assert time.monotonic() - start < 4
+    assert session.reply().code == 421
+
+
 def test_dot_without_answer_until_the_deadline(bench, pair):
     store, relay, _ = pair
     relay.replies["DOT"] = lambda mail: mail.connection.recv(1) and "" or ""
