@@ -2,6 +2,7 @@
 """The log (contract, section 6, and the option log of section 2)."""
 
 import json
+import os
 import re
 import socket
 import time
@@ -461,6 +462,25 @@ def test_postlog(bench, store, short_path):
         + re.escape(socket.gethostname().split(".")[0]) + r"\S* "
         + rf"\S*swiftdrop\S*\[{session.process.pid}\]: stored: client=", line)
     assert str(session.log) == ""
+
+
+def test_first_line_after_a_restart_of_postlogd(bench, store, short_path):
+    """Its socket is a new one."""
+    path = str(short_path / "postlog")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as postlog:
+        postlog.bind(path)
+        session = bench.session(bench.config(
+            SMTP={"log": f"postlog:{path}"}, archive=store.account()))
+        session.greet()
+        assert session.deliver(MESSAGE).code == 250
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as postlog:
+        postlog.bind(path)
+        postlog.setblocking(False)
+        assert session.deliver(MESSAGE).code == 250
+        session.quit()
+        lines = [datagram.decode() for datagram in received(postlog)]
+    assert len([line for line in lines if "stored: client=" in line]) == 1
 
 
 def test_postlog_that_nobody_reads_blocks_for_a_second_at_most(
