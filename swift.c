@@ -33,7 +33,8 @@ enum {
 	URL_MAX = 8 * 1024,
 	TOKEN_FILE_MAX = 64 * 1024,
 	TOKEN_LIFE_S = 3600, /* of a token whose end nobody tells (Ceph RGW) */
-	TOKEN_LEFT_S = 60,   /* that a token must be good for */
+	TOKEN_LIFE_MAX_S = 366 * 86400, /* more is a mistake */
+	TOKEN_LEFT_S = 60,              /* that a token must be good for */
 	TEMPURL_LIFE_S = 600 /* covers any deadline and skewed clocks */
 };
 
@@ -240,12 +241,11 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	log_escape(&p->trans, trans, strlen(trans), 100);
 	/*
 	 * Without an id it is a front end's, which may have given up waiting;
-	 * by 503 it says that it did not begin.
+	 * Envoy says that by 503, by which others say that they did not begin.
 	 */
 	p->unheard |=
-	    r->read != NULL &&
-	    (fault == HTTP_NO_ANSWER ||
-		(r->status / 100 == 5 && r->status != 503 && *trans == '\0'));
+	    r->read != NULL && (fault == HTTP_NO_ANSWER ||
+				   (r->status / 100 == 5 && *trans == '\0'));
 	if (fault == HTTP_MISCONFIGURED)
 		return settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE, "");
 	for (i = 0; i < COUNT(meanings); i++)
@@ -292,6 +292,9 @@ take_login(struct swift *s, struct swift_put *p, const char *token,
 	if (*token == '\0')
 		return settle(p, SWIFT_TEMPORARY, VERDICT_RETRY,
 		    " without a token");
+	if (text_has_control(token))
+		return settle(p, SWIFT_TEMPORARY, VERDICT_RETRY,
+		    " with a control character in the token");
 	if (a->object_storage_url != NULL)
 		storage_url = a->object_storage_url;
 	/* Behind a '?' or '#' the object's name would be none. */
@@ -327,8 +330,9 @@ take_v1(struct swift *s, struct swift_put *p)
 	long life_s = strtol(expires, NULL, 10);
 	const char *token;
 
-	login_of(s, p)->ends_s =
-	    time(NULL) + (life_s > 0 ? life_s : TOKEN_LIFE_S);
+	if (life_s <= 0 || life_s > TOKEN_LIFE_MAX_S)
+		life_s = TOKEN_LIFE_S;
+	login_of(s, p)->ends_s = time(NULL) + life_s;
 	token = http_answer(s->http, "X-Auth-Token");
 	if (*token == '\0')
 		token = http_answer(s->http, "X-Storage-Token");

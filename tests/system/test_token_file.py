@@ -92,6 +92,18 @@ def test_login_replaces_the_file(bench, store, token_file):
     assert store.tokens[-1] in token_file.read_text()
 
 
+@pytest.mark.parametrize("expires", ("99999999999999999",
+                                     "9223372036854775807"))
+def test_life_of_a_token_that_nobody_means(expires, bench, store, token_file):
+    store.always("AUTH", lambda exchange: exchange.answer(
+        200, X_Storage_Url=store.storage_url, X_Auth_Token="token",
+        X_Auth_Token_Expires=expires))
+    path = logged_in(bench, store.account(token_file=token_file))
+    ends = json.loads(token_file.read_text())["ends"]
+    assert 3000 < ends - time.time() < 3700
+    assert "ends=20" in program.run("-c", path, "login").stdout
+
+
 def test_failed_login_leaves_the_old_file(bench, store, token_file):
     path = logged_in(bench, store.account(token_file=token_file))
     before = token_file.read_text()
