@@ -302,7 +302,7 @@ session_run(const struct config *config, int in, int out, int stop)
 
 	s.end_ms = clock_ms() + config->smtp.session_limit_s * 1000;
 	identify(&s, in);
-	inject_init(&s.inject, &config->smtp);
+	inject_init(&s.inject, &config->smtp, s.end_ms);
 	smtp_init(&s.smtp, &config->smtp, s.local, settle, &s);
 	if (stream_init(&s.client, in, out, stop) == -1) {
 		(void)give_up(&s);

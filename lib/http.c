@@ -285,7 +285,8 @@ set_tls(struct http *h, const struct http_request *r)
 	 * of each process.  libcurl has a default for either, so the one
 	 * that is not meant must be taken away.
 	 */
-	if (r->url.len < 6 || !text_begins(r->url.data, "https:"))
+	if (!text_begins(buf_text(&r->url), "https:") &&
+	    (o->proxy == NULL || !text_begins(o->proxy, "https:")))
 		return;
 	start_tls(h);
 	folder =

@@ -204,7 +204,7 @@ play(const struct row *row, const char *const *commands, const char *content)
 	int report;
 
 	smtp_init(&s, &smtp_config, true, settle, NULL);
-	inject_init(&i, &smtp_config);
+	inject_init(&i, &smtp_config, INT64_MAX);
 	for (k = 0; commands[k] != NULL; k++)
 		assert_int_equal(
 		    smtp_command(&s, commands[k], strlen(commands[k]))->code,
@@ -356,7 +356,7 @@ nobody_listens(void **state)
 
 	(void)state;
 	smtp_init(&s, &smtp_config, true, settle, NULL);
-	inject_init(&i, &smtp_config);
+	inject_init(&i, &smtp_config, INT64_MAX);
 	for (k = 0; plain[k] != NULL; k++)
 		(void)smtp_command(&s, plain[k], strlen(plain[k]));
 	run(&i, &s, "a\r\n", &got);
