@@ -53,6 +53,9 @@ FOREIGN = re.compile(
     r'SWIFTDROP_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?'
     r'|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)'
     r'|SWIFTDROP_(NAME|ENV_.*)', re.DOTALL)
+# What configparser says of a key without a value that goes on; before Python
+# 3.13 it had no words for it.
+CONTINUED = getattr(configparser, 'MultilineContinuationError', AttributeError)
 
 
 class Account(dict):
@@ -141,14 +144,14 @@ def read(path: Optional[str],
             raise Problem(os.EX_CONFIG, f'{e.filename}: {e.strerror}')
     except OSError as e:
         raise Problem(os.EX_NOPERM, f'{e.filename}: {e.strerror}')
+    except CONTINUED:
+        raise Problem(os.EX_CONFIG, f'{path or PATH}: a key without a value '
+                      'cannot go on in the next line')
     except configparser.ParsingError as e:
         # Not the line itself: what looks like a key may be a secret.
         line = e.lineno if hasattr(e, 'lineno') else e.errors[0][0]
         raise Problem(os.EX_CONFIG, f'{path or PATH}:{line}: no section comes '
                       'before this line, or no key before the delimiter')
-    except AttributeError:
-        raise Problem(os.EX_CONFIG, f'{path or PATH}: a key without a value '
-                      'cannot go on in the next line')
     except (configparser.Error, UnicodeDecodeError) as e:
         raise Problem(os.EX_CONFIG, f'{path or PATH}: {e}')
     sections = {name: {k: v or '' for k, v in parser[name].items()}
