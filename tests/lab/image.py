@@ -21,6 +21,10 @@ BASE_DAYS = 7
 RELEASE = platform.freedesktop_os_release()["VERSION_CODENAME"]
 CLONE_NEWNET = 0x40000000
 CAPABILITIES = ("SETUID", "SETGID", "NET_BIND_SERVICE")
+# What podman makes writable below a read-only root. Its own option against
+# that, --read-only-tmpfs=false, is no way: podman 5 closes /dev as well, and
+# Postfix' log with it.
+READ_ONLY = ("--tmpfs=/run:ro", "--tmpfs=/tmp:ro", "--tmpfs=/var/tmp:ro")
 
 # A folder with a swiftdrop-entry built for gcov, which counts there: it takes
 # the place of the image's own. Built on this Debian, it finds its libraries.
@@ -43,7 +47,9 @@ class Podman:
         path = pathlib.Path(folder) / "containers.conf"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(CONF)
-        self.environment = {**os.environ, "CONTAINERS_CONF": str(path)}
+        # The warning of podman 5 would stand in each container's log.
+        self.environment = {**os.environ, "CONTAINERS_CONF": str(path),
+                            "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
 
     def run(self, *arguments, check=True, **options):
         """Runs podman; returns its CompletedProcess, output as text."""
@@ -123,7 +129,7 @@ class Container:
         self._argv = [
             "podman", "run", "--rm", "--name", self.name, "--network=host",
             "--timeout=300", "--hostname=mx1", "--read-only",
-            "--read-only-tmpfs=false", "--cap-drop=all",
+            *READ_ONLY, "--cap-drop=all",
             *(f"--cap-add={name}" for name in capabilities),
             "--security-opt=no-new-privileges",
             *(["--tmpfs=/run/swiftdrop"] if run_folder == "tmpfs" else []),
