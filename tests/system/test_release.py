@@ -6,6 +6,7 @@ import datetime
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -42,7 +43,8 @@ def clone(folder):
     shell(f"cp -a --parents $(git ls-files --cached --others "
           f"--exclude-standard --deduplicate | while read -r file; do "
           f"[ ! -e $file ] || echo $file; done) {folder}"
-          if (TREE / ".git").exists() else f"cp -a . {folder}")
+          if (TREE / ".git").exists() else
+          f"cp -a . {folder} && rm -rf {folder}/build")
     shell("git init -q -b main && git add -A && git commit -qm x", folder,
           **HERE)
     return folder
@@ -212,8 +214,9 @@ def test_packages_are_those_that_dpkg_knows(built, podman):
     """dpkg is asked where the image was built, for each file and version."""
     build = podman.run(
         "build", "--quiet", "--network=host", "-f", "image/Containerfile",
-        "--target", "build", "--build-arg", f"BASE={image.BASE}", ".",
-        cwd=image.TREE).stdout.split()[-1]
+        "--target", "build", "--build-arg", f"BASE={image.BASE}", *(
+            ["--build-arg", "CURL_VERSION"] if os.environ.get("CURL_VERSION")
+            else []), ".", cwd=image.TREE).stdout.split()[-1]
 
     def asked(*command):
         # Of a name that is unknown dpkg-query says so, and exits 1.
