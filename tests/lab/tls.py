@@ -26,8 +26,10 @@ class Authority:
         self._openssl(
             "req", "-x509", "-newkey", "ec", "-pkeyopt",
             "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-            "-subj", f"/CN={name}", "-keyout", self.key,
-            "-out", self.certificate)
+            "-subj", f"/CN={name}",
+            # Python asks for it from 3.13 on.
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+            "-keyout", self.key, "-out", self.certificate)
         os.symlink("../ca.crt", f"{self.hashed_folder}/ca.pem")
         self._openssl("rehash", self.hashed_folder)
 
