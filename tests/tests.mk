@@ -126,6 +126,7 @@ $(ARM64_ROOT):
 	rm -rf $@.new
 	. /etc/os-release && mmdebstrap --variant=extract --arch=arm64 \
 		--include=$(ARM64_LIBRARIES) "$$VERSION_CODENAME" $@.new
+	[ -e $@.new/lib ] || ln -s usr/lib $@.new/lib
 	mv $@.new $@
 
 arm64-programs: $(ARM64_ROOT)
