@@ -4,6 +4,7 @@ gateway (RGW), which speaks Swift's API."""
 
 import os
 import subprocess
+import sysconfig
 import urllib.error
 import urllib.request
 import uuid
@@ -13,7 +14,8 @@ from .keystone import Keystone
 from .swift import Store
 
 # Ceph's defaults suit many machines: three copies, a second for each change
-# of a map, log files below /var/log.
+# of a map, log files below /var/log. Debian 13's look for classes below the
+# folder that they are started in.
 CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -36,6 +38,7 @@ mon data = {folder}/mon
 mon data avail crit = 1
 mon allow pool size one = true
 osd data = {folder}/osd
+osd class dir = /usr/lib/{multiarch}/rados-classes
 osd objectstore = memstore
 osd crush chooseleaf type = 0
 osd pool default size = 1
@@ -86,7 +89,8 @@ class Ceph:
             os.makedirs(f"{folder}/{name}")
         fsid = str(uuid.uuid4())
         self._write("ceph.conf", CONFIGURATION.format(
-            fsid=fsid, port=self._port, folder=folder))
+            fsid=fsid, port=self._port, folder=folder,
+            multiarch=sysconfig.get_config_var("MULTIARCH")))
         self._write("keyring", "".join(
             f"[{name}]\nkey = {self.run('ceph-authtool', '--gen-print-key')}"
             + "".join(f'caps {kind} = "{caps}"\n'
@@ -154,13 +158,15 @@ class Gateway(Store):
 
     honours_if_none_match = False
     has_container_temp_url_keys = False
-    temp_url_digests = ("sha1",)
     owner_reads_what_others_write = False
     token_life_s = 3600     # it does not say: an hour is taken for it
     limited_user, limited_grant = "limited:limited", "limited"
 
     def __init__(self, ceph, keystone):
         self._ceph = ceph
+        version = int(ceph.run("radosgw", "--version").split()[2].split(".")[0])
+        if version < 18:
+            self.temp_url_digests = ("sha1",)
         self._name = "keystone" if keystone else "v1"
         self.port = process.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
