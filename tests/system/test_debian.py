@@ -61,6 +61,47 @@ def test_depends_names_what_is_loaded_at_run_time(package, tmp_path):
         assert owner.split(":")[0] in named, f"{soname}: {owner}{depends}"
 
 
+MTA = """Package: {}
+Version: 1
+Architecture: all
+Maintainer: x <x@example.org>
+Provides: mail-transport-agent
+Conflicts: mail-transport-agent
+Description: x
+"""
+
+
+def test_apt_leaves_the_mta_that_is_there(package, tmp_path):
+    """Postfix is for a host that has none. Simulated: what is installed here
+    but the MTA, and an archive that has nothing but Postfix."""
+    with open("/var/lib/dpkg/status") as file:
+        here = [text for text in file.read().split("\n\n") if not re.search(
+            "(?m)^(Package: postfix|(Pre-)?Depends:.*(postfix|mail-transport)|"
+            "Provides:.*mail-transport-agent)", text)]
+    (tmp_path / "Packages").write_text(
+        MTA.format("postfix") + "Filename: postfix.deb\nSize: 1\n")
+    (tmp_path / "list").write_text(f"deb [trusted=yes] file:{tmp_path} ./\n")
+
+    def changes(*installed):
+        (tmp_path / "status").write_text("\n\n".join(here + [
+            MTA.format(name) + "Status: install ok installed"
+            for name in installed]) + "\n")
+        options = [f"-oDir::{name}={tmp_path}/{value}" for name, value in (
+            ("State", "state"), ("State::status", "status"), ("Cache", "cache"),
+            ("Etc::sourcelist", "list"), ("Etc::sourceparts", "none"))]
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "LC_ALL": "C"}
+        _run("apt-get", *options, "update", env=environment)
+        said = _run("apt-get", *options, "--simulate", "install", package,
+                    env=environment)
+        return [words[:2] for words in map(str.split, said.splitlines())
+                if words[:1] in (["Inst"], ["Remv"])]
+
+    assert changes("exim4-daemon-light") == [["Inst", "swiftdrop"]]
+    assert ["Inst", "postfix"] in changes()
+
+
 def test_everything_for_an_administrator_is_inside(package):
     # Where units are within the merged /usr differs by release; lintian knows.
     names = {line.split(maxsplit=5)[5].replace("./lib/", "./usr/lib/")
@@ -99,7 +140,7 @@ def test_everything_for_an_administrator_is_inside(package):
         f"{doc}/examples/statsd_exporter.yml",
         f"{doc}/examples/grafana.json",
         f"{doc}/README.md", f"{doc}/OPERATING.md", f"{doc}/MTAS.md",
-        f"{doc}/units/README.md",
+        f"{doc}/ELSEWHERE.md", f"{doc}/units/README.md",
         f"{doc}/units/hardened.conf", f"{doc}/units/loopback.conf"}
     assert not [name for name in names if name.startswith("./etc/")]
 
