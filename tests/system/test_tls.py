@@ -350,3 +350,21 @@ def test_server_that_speaks_no_tls(bench, store, authority):
         options["authurl"] = f"https://127.0.0.1:{silent.port}/auth/v1.0"
         assert stored(bench, options).code == 451
     assert store.requests == []
+
+
+# rspamd, by the system's authorities.
+
+@pytest.mark.parametrize("required", ("yes", "no"))
+def test_rspamd_of_another_authority_is_not_asked(required, bench, authority,
+                                                  store):
+    """Nor shown the message; the mail is deferred where its verdict is
+    required."""
+    with standin.Store(tls=server(authority)) as rspamd:
+        session = bench.accept(
+            SMTP={"rspamd": rspamd.url, "rspamd_required": required},
+            archive=store.account())
+        assert session.deliver(MESSAGE).code == (
+            451 if required == "yes" else 250)
+        session.quit()
+        assert rspamd.requests == []
+        assert NO_ISSUER in session.log.one("rspamd")["reason"]
