@@ -99,7 +99,11 @@ memory: all $(B)/failmalloc.so
 # The model of the commitment with as many tries as there are by default.
 model:
 	tests/install build system model
-	SWIFTDROP_TRIES=3 $(PYTHON) -m pytest -q -s tests/system/test_model.py
+	SWIFTDROP_TRIES=3 $(PYTHON) -m pytest -v -s tests/system/test_model.py
+
+# States of the model, and what the corpus reaches, into RESULTS.md.
+proven:
+	tests/proven
 
 # Mail while everything around fails; a seed repeats the plan, RECORD=yes adds
 # the run to tests/torture/RESULTS.md.
@@ -335,7 +339,7 @@ $(STAMP)/man: $(LINT_MAN)
 	@touch $@
 
 .PHONY: check check-deps check-in check-long programs unit-programs san-programs unit \
-	valgrind memory long model torture san system coverage coverage-run \
+	valgrind memory long model proven torture san system coverage coverage-run \
 	fuzz-coverage fuzz-coverage-run lint lint-gcc lint-clang lint-analyzer \
 	lint-cppcheck lint-tidy lint-format lint-headers lint-man lint-python \
 	lint-shell lint-elsewhere musl arm64 arm64-programs
