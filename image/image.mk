@@ -10,12 +10,16 @@ IMAGE ?= swiftdrop
 # Containerfile's.
 BASE ?=
 RELEASE ?=
-# Its labels. SOURCE is the URL that the source is at.
+# Its labels. SOURCE is the URL that the source is at. They are public: of a
+# clone's URL, a user and a password are left out, and any that is not https.
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SOURCE ?= $(shell git remote get-url origin 2>/dev/null)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 # More options of the builder: "--format docker" for podman.
 IMAGE_OPTIONS ?=
+
+source_label = $(shell printf '%s\n' '$(SOURCE)' | \
+	sed -nE 's|^https://([^/@]*@)?([A-Za-z0-9.-]+(:[0-9]+)?(/.*)?)$$|https://\2|p')
 
 image_build = $(PODMAN) build --network=host -f image/Containerfile \
 	$(if $(BASE),--build-arg BASE=$(BASE)) \
@@ -23,7 +27,7 @@ image_build = $(PODMAN) build --network=host -f image/Containerfile \
 	$(if $(CURL_VERSION),--build-arg CURL_VERSION=$(CURL_VERSION)) \
 	--build-arg VERSION=$(VERSION) \
 	--build-arg REVISION=$(REVISION) \
-	--build-arg SOURCE=$(SOURCE) \
+	--build-arg SOURCE=$(source_label) \
 	--build-arg CREATED=$(shell date -u -d @$(SOURCE_DATE_EPOCH) \
 		+%Y-%m-%dT%H:%M:%SZ) $(IMAGE_OPTIONS)
 

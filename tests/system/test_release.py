@@ -169,6 +169,19 @@ def built(request, podman, tmp_path_factory):
     return made
 
 
+@pytest.fixture(scope="module")
+def asked(podman):
+    """A function that asks a command where the image was built."""
+    build = podman.run(
+        "build", "--quiet", "--network=host", "-f", "image/Containerfile",
+        "--target", "build", "--build-arg", f"BASE={image.BASE}", *(
+            ["--build-arg", "CURL_VERSION"] if os.environ.get("CURL_VERSION")
+            else []), ".", cwd=image.TREE).stdout.split()[-1]
+    # Of a name that is unknown dpkg-query says so, and exits 1.
+    return lambda *command: podman.run(
+        "run", "--rm", "--network=none", build, *command, check=False).stdout
+
+
 def test_bill_is_as_cyclonedx_describes_it(built):
     valid()(built.bill)
     about = built.bill["metadata"]
@@ -177,11 +190,25 @@ def test_bill_is_as_cyclonedx_describes_it(built):
     datetime.datetime.strptime(about["timestamp"], "%Y-%m-%dT%H:%M:%SZ")
     references = {component["bom-ref"]
                   for component in built.bill["components"]}
-    image_, program = built.bill["dependencies"]
-    assert set(image_["dependsOn"]) == references
+    assert set(built.bill["dependencies"][0]["dependsOn"]) == references
+
+
+# A symbol of each library that can be in the program, and its package.
+LINKED = {"curl_easy_perform": "curl", "json_object": "libjansson-dev",
+          "OPENSSL_init_crypto": "libssl-dev", "inflate": "zlib1g-dev",
+          "ZSTD_decompress": "libzstd-dev"}
+
+
+def test_what_the_program_is_linked_with_is_in_the_bill(built, asked):
+    symbols = asked("nm", "-j", "/programs/usr/sbin/swiftdrop").split()
+    linked = {name for symbol, name in LINKED.items() if symbol in symbols}
+    assert len(linked) >= 3
+    program = built.bill["dependencies"][1]
     assert {reference.split("@")[0] for reference in program["dependsOn"]} \
-        == {f"pkg:deb/debian/{name}"
-            for name in ("curl", "libjansson-dev", "libssl-dev")}
+        == {f"pkg:deb/debian/{name}" for name in linked}
+    for name in linked:
+        assert built.components[name]["type"] == "library"
+        assert "/usr/sbin/swiftdrop" in built.of(name)
 
 
 def test_the_schema_can_refuse(built):
@@ -210,19 +237,8 @@ def test_each_file_of_the_image_is_of_a_package_or_ours(built):
     assert placed & ours == {"/usr/sbin/swiftdrop"}
 
 
-def test_packages_are_those_that_dpkg_knows(built, podman):
+def test_packages_are_those_that_dpkg_knows(built, asked):
     """dpkg is asked where the image was built, for each file and version."""
-    build = podman.run(
-        "build", "--quiet", "--network=host", "-f", "image/Containerfile",
-        "--target", "build", "--build-arg", f"BASE={image.BASE}", *(
-            ["--build-arg", "CURL_VERSION"] if os.environ.get("CURL_VERSION")
-            else []), ".", cwd=image.TREE).stdout.split()[-1]
-
-    def asked(*command):
-        # Of a name that is unknown dpkg-query says so, and exits 1.
-        return podman.run("run", "--rm", "--network=none", build, *command,
-                          check=False).stdout
-
     versions = dict(line.split() for line in asked(
         "dpkg-query", "-W", "-f", "${Package} ${Version}\n").splitlines())
     postfix, = asked("sh", "-c", "dpkg-deb -f /build/postfix_*.deb Version"
@@ -323,7 +339,11 @@ def refused(tree, source="https://git.example.org/swiftdrop"):
 
 def test_what_is_no_release_is_refused(tmp_path):
     tree = clone(tmp_path / "swiftdrop")
-    assert "SOURCE=" in refused(tree, "")
+    for source in ("", "git@git.example.org:swiftdrop",
+                   "https://user:secret@git.example.org/swiftdrop",
+                   "https://token@git.example.org"):
+        said = refused(tree, source)
+        assert "SOURCE=" in said and "secret" not in said
     (tree / "more").write_text("")
     assert "not clean" in refused(tree)
     (tree / "more").unlink()
@@ -336,6 +356,26 @@ def test_what_is_no_release_is_refused(tmp_path):
         assert name in refused(tree)
         (tree / name).write_text(before)
         shell("git commit -qam x", tree, **HERE)
+
+
+@pytest.mark.parametrize("source, label", (
+    ("https://git.example.org/swiftdrop", "https://git.example.org/swiftdrop"),
+    ("https://ci-token:secret@git.example.org:8443/a@b",
+     "https://git.example.org:8443/a@b"),
+    ("https://secret@git.example.org", "https://git.example.org"),
+    ("https://user:se/cret@git.example.org/swiftdrop", ""),
+    ("http://user:secret@git.example.org/swiftdrop", ""),
+    ("ssh://secret@git.example.org/swiftdrop", ""),
+    ("git@git.example.org:secret/swiftdrop", ""), ("/srv/git/secret", "")))
+def test_no_secret_of_a_clone_becomes_a_label(source, label, tmp_path):
+    shell(f"git init -q && git remote add origin {source}", tmp_path)
+    for command, environment in (
+            ("make -n image", {"GIT_DIR": str(tmp_path / ".git")}),
+            (f"make -n image-filter SOURCE={source}", {})):
+        said = shell(command, **environment)
+        assert f"--build-arg SOURCE={label} --build-arg" in \
+            " ".join(said.replace("\\\n", " ").split())
+        assert "secret" not in said and "se/cret" not in said
 
 
 def signed(take, folder, key):
