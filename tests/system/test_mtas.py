@@ -81,9 +81,10 @@ class Host:
         self.machine.write(DROP_IN, block_of("[Unit]"))
         self.run("systemctl daemon-reload; systemctl start swiftdrop.socket")
 
-    def start(self, service):
-        self.run(f"systemctl stop {service}; systemctl start {service}")
-        wait_for(lambda: process.connects(25), service)
+    def start(self, command):
+        """Runs a block at whose end an MTA runs."""
+        self.run(command)
+        wait_for(lambda: process.connects(25), command)
 
     def journal(self, program):
         return self.run(f"journalctl --sync; journalctl -o cat -t {program}")
@@ -100,7 +101,7 @@ class Host:
         self.configure(**options)
         if self.run("systemctl is-active opensmtpd || :") == "active\n":
             # It has kept a connection with the one before.
-            self.start("opensmtpd")
+            self.start(block_of("systemctl restart opensmtpd"))
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +225,7 @@ def test_the_socket(story, host):
 def exim(host, recipe):
     host.machine.write(EXIM, recipe)
     host.machine.write("/etc/exim4/stored", block_of("invoices@"))
-    host.start("exim4")
+    host.start(block_of("systemctl restart exim4"))
 
 
 def exim_queue(host):
@@ -234,6 +235,7 @@ def exim_queue(host):
 def test_exim_before_the_queue(story, host):
     recipe = story.take(DOC, "primary_hostname").text
     assert story.take(DOC, "invoices@").commands() == sorted(STORED)
+    story.take(DOC, "systemctl restart exim4")
     assert story.take(DOC, "[SMTP]").text == "[SMTP]\ndeadline = 50\n"
     exim(host, recipe)
     refuses_by_itself()
@@ -303,8 +305,7 @@ def test_exim_waits_longer_than_the_deadline(host):
 
 def test_exim_by_the_queue(story, host):
     exim(host, block_of("primary_hostname"))
-    host.run(story.take(DOC, "sed -i").text)
-    host.start("exim4")
+    host.start(story.take(DOC, "sed -i").text)
     retry = story.take(DOC, "exim4 -qff").text
     keeps_all_in_its_queue(host, retry)
 
@@ -322,13 +323,14 @@ def test_exim_by_the_queue(story, host):
 def test_opensmtpd(story, host):
     recipe = story.take(DOC, "table stored").text
     retry = story.take(DOC, "smtpctl").text
+    restart = story.take(DOC, "systemctl restart opensmtpd").text
     host.machine.write(SMTPD, recipe)
-    host.start("opensmtpd")
+    host.start(restart)
     keeps_all_in_its_queue(host, retry)
 
     host.renew()
     host.machine.write(SMTPD, substitute("smtp://", "lmtp://", recipe))
-    host.start("opensmtpd")
+    host.start(restart)
     assert post()[0] == 250
     wait_for(lambda: "421 4.5.1 Error: SMTP, not LMTP" in host.journal(
         "smtpd"), "swiftdrop to be asked")
@@ -343,7 +345,6 @@ def test_sendmail(story, host):
         name, rows = table.split(" ", 1)
         host.machine.write(f"/etc/mail/{name}", "".join(
             row.strip() + "\n" for row in rows.splitlines()))
-    host.run(story.take(DOC, "make -C").text)
-    wait_for(lambda: process.connects(25), "sendmail")
+    host.start(story.take(DOC, "make -C").text)
     retry = story.take(DOC, "sendmail -q").text
     keeps_all_in_its_queue(host, retry)
