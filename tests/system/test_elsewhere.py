@@ -2,13 +2,16 @@
 """doc/ELSEWHERE.md: what other programs are told leads to a swiftdrop.ini,
 which logs in to the real servers; and what swiftclient makes of a user."""
 
+import inspect
 import os
+import re
 import subprocess
 
 import pytest
 import swiftclient
 
 import test_readme
+from conftest import TREE
 from helpers import program, readme
 
 DOC = "doc/ELSEWHERE.md"
@@ -64,8 +67,10 @@ CLOUD = """clouds:
       project_name: mail
       user_domain_name: Default
       project_domain_name: Default
+      project_id: null
+      password: another
     region_name: RegionOne
-    interface: public
+    interface: [public, admin]
     identity_api_version: 3
     verify: false
 """
@@ -153,6 +158,21 @@ def test_a_clouds_yaml(story, tutor, keystone_container):
         keystone_container,
         convert.replace("clouds.yaml", "clouds.yaml secure.yaml"), account)
     assert "insecure = yes\n" in shown
+    assert "os_options_endpoint_type = public\n" in shown
+
+
+def test_arguments_of_swiftclient_that_are_keys(ini):
+    """What the page names is one, and of the client's no other is."""
+    text = (TREE / DOC).read_text()
+    named = set(re.findall(r"`(\w+)`", re.search(
+        r"arguments of `swiftclient.Connection`,(.*?)are keys", text, re.S)[1]))
+    of_swiftclient = set(inspect.signature(
+        swiftclient.Connection).parameters) - {"os_options"}
+    assert named < of_swiftclient
+    for name in of_swiftclient:
+        done = program.run("-c", ini({"a": {"recipients": "*", name: "1"}}),
+                           "config")
+        assert ("unknown key" in done.stderr) == (name not in named), name
 
 
 @pytest.mark.parametrize("user, options", (
