@@ -374,6 +374,21 @@ def test_a_connection_above_the_limit_is_refused_and_the_mail_deferred(
     box.only()
 
 
+def test_a_limit_per_source_on_the_unix_socket(machine, box):
+    """From systemd 256 on a user there is a source; root is one, Postfix
+    another. Before that nobody is."""
+    version = machine.run("systemctl", "--version").stdout.split()[1]
+    with machine.drop_in("swiftdrop.socket",
+                         "[Socket]\nMaxConnectionsPerSource=2\n"), \
+            contextlib.ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(_greeted(machine))
+        with _connect(machine) as client:
+            assert (client.recv(100) == b"") == (int(version) >= 256)
+        assert _send()[0] == 250
+    _wait(lambda: not _sessions(machine))
+
+
 BURST = """
 import socket, sys
 for _ in range(400):
