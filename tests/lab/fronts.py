@@ -49,8 +49,9 @@ HAPROXY_WAYS = {
     "hurried": ("", "timeout server 500ms", SWIFT),
     "forgetful": ("", "timeout http-keep-alive 100ms", SWIFT),
     "tls": ("ssl crt @crt@ alpn h2,http/1.1", "", SWIFT),
-    "tls13": ("ssl crt @crt@ alpn h2,http/1.1 ssl-min-ver TLSv1.3", "",
-              SWIFT),
+    "tls13": ("ssl crt @crt@ alpn h2,http/1.1 ssl-min-ver TLSv1.3",
+              "log stdout format raw local0\n"
+              "    log-format \"%HV %sslv %HM %ST\"", SWIFT),
     "closed": ("ssl crt @crt@ ca-file @ca@ verify required", "", SWIFT),
 }
 
@@ -216,9 +217,11 @@ def _ways(form, ways):
 
 def haproxy(folder, places):
     """places: swift, the port of a Swift; crt and key, a certificate; ca, whose
-    client certificates are taken."""
-    return Front(folder, ["/usr/sbin/haproxy", "-db", "-f", "{}"],
-                 HAPROXY + _ways(HAPROXY_WAY, HAPROXY_WAYS), places)
+    client certificates are taken. The way tls13 logs as nginx does."""
+    front = Front(folder, ["/usr/sbin/haproxy", "-db", "-f", "{}"],
+                  HAPROXY + _ways(HAPROXY_WAY, HAPROXY_WAYS), places)
+    os.symlink(front.log, f"{folder}/access")
+    return front
 
 
 def nginx(folder, places):
