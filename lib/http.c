@@ -168,7 +168,7 @@ take_header(char *data, size_t size, size_t n, void *context)
 {
 	struct http_request *r = context;
 
-	if (n <= 2)
+	if (n > 0 && (*data == '\r' || *data == '\n'))
 		r->answered = r->offset;
 	if (n > 5 && memcmp(data, "HTTP/", 5) == 0)
 		r->answered = -1;
