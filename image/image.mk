@@ -12,24 +12,26 @@ BASE ?=
 RELEASE ?=
 # Its labels. SOURCE is the URL that the source is at. They are public: of a
 # clone's URL, a user and a password are left out, and any that is not https.
-REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse -q --verify HEAD 2>/dev/null || echo unknown)
 SOURCE ?= $(shell git remote get-url origin 2>/dev/null)
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
 # More options of the builder: "--format docker" for podman.
 IMAGE_OPTIONS ?=
 
+created = $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 source_label = $(shell printf '%s\n' '$(SOURCE)' | \
-	sed -nE 's|^https://([^/@]*@)?([A-Za-z0-9.-]+(:[0-9]+)?(/.*)?)$$|https://\2|p')
+	sed -nE 's|^https://([^/@]*@)?([A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/%@+-]*)?)$$|https://\2|p')
 
-image_build = $(PODMAN) build --network=host -f image/Containerfile \
+# The labels are written into the Containerfile: as arguments podman does not
+# ask for them, and takes those of an earlier build from its cache.
+image_build = sed 's|$${VERSION}|$(VERSION)|; s|$${REVISION}|$(REVISION)|; \
+	s|$${CREATED}|$(created)|; s|$${SOURCE}|$(source_label)|' \
+	image/Containerfile | $(PODMAN) build --network=host -f - \
 	$(if $(BASE),--build-arg BASE=$(BASE)) \
 	$(if $(RELEASE),--build-arg RELEASE=$(RELEASE)) \
 	$(if $(CURL_VERSION),--build-arg CURL_VERSION=$(CURL_VERSION)) \
-	--build-arg VERSION=$(VERSION) \
-	--build-arg REVISION=$(REVISION) \
-	--build-arg SOURCE=$(source_label) \
-	--build-arg CREATED=$(shell date -u -d @$(SOURCE_DATE_EPOCH) \
-		+%Y-%m-%dT%H:%M:%SZ) $(IMAGE_OPTIONS)
+	--build-arg CREATED=$(created) \
+	$(IMAGE_OPTIONS)
 
 .PHONY: image image-filter image-programs
 image:

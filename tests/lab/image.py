@@ -17,6 +17,9 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 BASE = "localhost/swiftdrop-test-base"
 IMAGE = "localhost/swiftdrop-test"
 BASE_DAYS = 7
+# What its labels say of it.
+SOURCE = "https://git.example.org/swiftdrop"
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 # The image is made of the Debian that this is.
 RELEASE = platform.freedesktop_os_release()["VERSION_CODENAME"]
 CLONE_NEWNET = 0x40000000
@@ -85,7 +88,8 @@ class Podman:
         with open(log, "ab") as output:
             done = subprocess.run(
                 ["make", "image", "image-filter", f"BASE={base}",
-                 f"IMAGE={name}", *options], cwd=TREE,
+                 f"IMAGE={name}", f"SOURCE={SOURCE}",
+                 f"REVISION={REVISION}", *options], cwd=TREE,
                 env=self.environment, stdout=output, stderr=output)
         if done.returncode != 0:
             raise process.LabError("the image was not built:\n"

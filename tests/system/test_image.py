@@ -171,11 +171,33 @@ def test_holds_the_listed_files_and_no_others(podman, target):
 
 
 def test_says_what_it_is(podman):
-    labels = podman.run("image", "inspect", "-f", "{{json .Labels}}",
-                        podman.image).stdout
-    for name in ("title", "description", "licenses", "version", "revision",
-                 "created", "source", "url", "documentation"):
-        assert f"org.opencontainers.image.{name}" in labels
+    """Also when it is built again and all but that is taken from the cache."""
+    again = f"{image.IMAGE}-again-{os.getpid()}"
+    subprocess.run(
+        ["make", "image-filter", f"IMAGE={again}", f"BASE={image.BASE}",
+         "SOURCE=https://example.net", "REVISION=again"], cwd=image.TREE,
+        env=podman.environment, check=True, capture_output=True)
+    names = (podman.image, podman.filter, f"{again}-filter")
+    said = [json.loads(podman.run("image", "inspect", "-f", "{{json .Labels}}",
+                                  name).stdout) for name in names]
+    podman.run("rmi", names[-1])
+    version = re.search("(?m)^VERSION = (.*)$",
+                        (image.TREE / "Makefile").read_text())[1]
+    filter_alone = ("swiftdrop-filter", "GPL-3.0-or-later")
+    for labels, (title, licences), source, revision in zip(
+            said, (("swiftdrop", "GPL-3.0-or-later AND IPL-1.0 AND EPL-2.0"),
+                   filter_alone, filter_alone),
+            (image.SOURCE, image.SOURCE, "https://example.net"),
+            (image.REVISION, image.REVISION, "again")):
+        labels = {key.removeprefix("org.opencontainers.image."): value
+                  for key, value in labels.items()}
+        assert "OpenStack Swift" in labels.pop("description")
+        time.strptime(labels.pop("created"), "%Y-%m-%dT%H:%M:%SZ")
+        labels.pop("io.buildah.version")
+        assert labels == {
+            "title": title, "licenses": licences, "version": version,
+            "revision": revision, "source": source, "url": source,
+            "documentation": source}
 
 
 def test_health_check_of_the_other_format(podman, run, settings, tmp_path):
