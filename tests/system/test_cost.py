@@ -9,6 +9,7 @@ done, /proc the peak of memory. bench/run measures the times.
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -202,6 +203,7 @@ def test_texts_say_what_was_measured(tmp_path):
 
 
 COUNT = program.TOP / "bench/instructions"
+RELEASE = platform.freedesktop_os_release()["VERSION_CODENAME"]
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +225,7 @@ def test_a_rise_of_4_percent_is_found(counted, tmp_path):
     for name, scene, number in re.findall(
             r"^(\S+) +(.*?) +([\d,]{6,}) \(", counted.stdout, re.M):
         number = int(number.replace(",", ""))
-        baseline[name][scene] = number / (
+        baseline[RELEASE][name][scene] = number / (
             1.04 if name == "swiftdrop.static" else 1.02)
     planted = tmp_path / "planted.json"
     planted.write_text(json.dumps(baseline))
@@ -232,3 +234,12 @@ def test_a_rise_of_4_percent_is_found(counted, tmp_path):
     assert done.returncode == 1
     assert re.findall(r"^(\S+) .*RISES$", done.stdout, re.M) == \
         ["swiftdrop.static"] * 2, done.stdout
+
+
+def test_a_release_without_a_baseline_fails(tmp_path):
+    """What it costs with another release's libraries says nothing."""
+    planted = tmp_path / "planted.json"
+    planted.write_text('{"another": {}}')
+    done = subprocess.run([COUNT, planted], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert f'has nothing of {RELEASE}: "make baseline"' in done.stdout
