@@ -8,6 +8,7 @@ the distance between those that are tried; `make memory` tries them all.
 
 import json
 import os
+import select
 import signal
 import subprocess
 
@@ -53,8 +54,26 @@ def account(store, kind):
     return store.account(**more)
 
 
+def libcrypto_waits(session):
+    """Whether no reply will come: libcrypto of OpenSSL 3.5, whose first locks
+    get no memory, tells itself so and waits for its own start to end (its
+    issue 32894 is of the same kind)."""
+    process = f"/proc/{session.process.pid}/"
+    with open(process + "syscall") as call, open(process + "maps") as maps:
+        futex = int((call.read().split() + ["0", "0"])[1], 0)
+        library = ""
+        for line in maps:
+            place, _, _, _, _, *name = line.split()
+            library = name[0] if name else library    # without: its .bss
+            begin, end = (int(number, 16) for number in place.split("-"))
+            if begin <= futex < end:
+                return "/libcrypto.so" in library
+    return False
+
+
 def talk(session):
-    """The replies to DIALOGUE and MAIL, as far as they are positive."""
+    """The replies to DIALOGUE and MAIL, as far as they are positive; [None]
+    where libcrypto keeps the last one."""
     replies = [session.reply()]
     for line in DIALOGUE:
         if replies[-1].code >= 400:
@@ -62,6 +81,10 @@ def talk(session):
         replies.append(session.cmd(line))
     if replies[-1].code == 354:
         session.send(program.stuffed(MAIL))
+        if not select.select([session.read_fd], [], [], 3)[0] and \
+                libcrypto_waits(session):
+            session.process.kill()
+            return [None]
         replies.append(session.reply())
     return replies
 
@@ -69,6 +92,9 @@ def talk(session):
 def check(session, store, kind):
     """One dialogue: what must hold whatever failed in it."""
     last = talk(session)[-1]
+    if last is None:
+        assert store.objects == {}
+        return
     assert last.code < 500, last
     if last.code == 250:
         (content, put), = store.objects.values()
@@ -105,6 +131,8 @@ def test_no_memory_for_a_reply_ends_the_session(bench, store, preload):
     for number in range(1, LAST, 10):
         session = program.Session(("-c", config), env=preload(number, True))
         *before, last = talk(session)
+        if last is None:
+            continue
         session.hang_up()
         status = session.process.wait(program.PATIENCE)
         if last.code == 250:    # it needed no more than that
@@ -123,7 +151,7 @@ def replies_until_the_end(session):
     read past its end by Jansson (its issue 362), which glibc notices.
     """
     try:
-        return [reply.code for reply in talk(session)]
+        return [reply.code for reply in talk(session) if reply]
     except AssertionError:
         assert session.process.wait(program.PATIENCE) == -signal.SIGABRT
         return []
