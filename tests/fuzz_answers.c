@@ -222,7 +222,7 @@ final_head(const struct answer *a, struct buf *head)
 			lf = memchr(p, '\n', (size_t)(end - p));
 			if (lf == NULL)
 				return 0;
-			if (lf == p || (lf == p + 1 && *p == '\r'))
+			if (lf == p || *p == '\r')
 				break;
 			if (head->len > 0 && *p != ' ' && *p != '\t')
 				buf_addc(head, '\n');
