@@ -43,7 +43,8 @@ def test_nothing_is_lost_whatever_fails(around, swiftdrop_binary):
     assert result.counts["451"] > MAILS / 10
     assert result.counts["forwarded"] > MAILS / 10
     met = {what.split()[1] for what in result.counts if "met: " in what}
-    assert {"store", "behind", "client", "call", "rspamd", "token"} <= met
+    assert {"store", "behind", "client", "call", "rspamd", "token", "spool",
+            "clock"} <= met
     assert {"by: TLS", "by: entry postfix", "by: entry socket",
             "by: entry inetd", "by: rspamd asked", "by: sanitized",
             "by: token_file"} <= set(result.counts)

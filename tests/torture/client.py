@@ -126,6 +126,7 @@ class Filter:
         self.log = self.folder / "log"
         self.process = None
         self.paused = 0
+        self.last_step = 0  # when the dot was sent, or the client went
         self.proxies = proxies(attempt, world, ledger, self.act)
         self.spool = world.spool(attempt, self.folder)
         self.ini = self.folder / "ini"
@@ -289,6 +290,7 @@ class Filter:
         self.socket.sendall(octets[half:])
         self.ledger.note(self.attempt, "dot", ended=True)
         start, delay = time.monotonic(), self.delay()
+        self.last_step = start
         try:
             self.socket.sendall(b".\r\n")
             self.at("dot")
@@ -321,13 +323,26 @@ class Filter:
         finally:
             with contextlib.suppress(OSError):
                 self.socket.close()
+            self.last_step = self.last_step or time.monotonic()
             self.end()
 
+    def wait(self):
+        """Its status, if it ends in time: what it cannot help comes on top."""
+        given = PATIENCE + self.paused
+        while True:
+            try:
+                return self.process.wait(max(
+                    self.last_step + given - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                more = PATIENCE + self.paused + self.delay() + \
+                    self._world.stalls.since(self.last_step)
+                if more < given + 0.1:
+                    return "hangs"
+                given = more
+
     def end(self):
-        try:
-            status = self.process.wait(PATIENCE + self.paused + 30)
-        except subprocess.TimeoutExpired:
-            status = "hangs"
+        status = self.wait()
+        if status == "hangs":
             self.process.kill()
             self.process.wait()
         self.ledger.note(self.attempt, "ended", status=status)

@@ -20,7 +20,8 @@ lock = threading.Lock()
 
 def deliver(attempt, world, ledger, binary):
     """Everything about one attempt; its outcome is in the ledger."""
-    content = mails.content(attempt)
+    # smtplib ends the last line even where there is none.
+    content = mails.content(attempt) or b"\r\n"
     ledger.note(attempt, "mail", sha256=mails.sha256(content),
                 size=len(content))
     with lock:

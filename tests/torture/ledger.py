@@ -40,6 +40,7 @@ class Entry:
     left: list = dataclasses.field(default_factory=list)    # files
     logins: list = dataclasses.field(default_factory=list)  # how they ended
     report: str = ""        # of a sanitizer
+    gone: str = ""          # why the dialogue ended early
     tool: str = ""          # what went wrong here, not in the filter
 
 

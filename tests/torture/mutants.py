@@ -70,6 +70,14 @@ MUTANTS = {
         r"(\tif [^;]*inject_commit[^;]*;\n)", r"\3\2\1",
         ("af", ("store", "PUT.head", "answer:413", 0)),
         ("abf", ("store", "PUT.head", "answer:500", 0))),
+    "half of it forwarded": Mutant(
+        "damaged", "inject.c",
+        r"(stuff\(&out, before, in, n > 0 \? \(size_t\)n)( : 0\);)",
+        r'\1 / 2\2\n\t\tbuf_adds(&out, "\\r\\n");',
+        ("f",), ("af",)),
+    "another name said": Mutant(
+        "lost", "deliver.c", r"(stored as [^;]*)d->places\[0\]\.put\.name",
+        r"\1d->places[0].put.trans", ("a",), ("ab",)),
     "reply before all": Mutant(
         "lost", "session.c",
         r"(\n\tr = status == STREAM_OK) \? deliver_commit(.*?)"

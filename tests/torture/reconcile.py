@@ -11,8 +11,20 @@ import swiftclient
 from . import front, mails
 from .ledger import Entry
 from .plan import PATIENCE, TIMEOUT
+from .world import FORWARDS
 
 SENDER = re.compile(rb"(?m)^X-Mail-Args: <t(\d+)@client\.example>")
+RECIPIENT = re.compile(rb"(?m)^X-Rcpt-Args: (<[^>\n]*>)")
+FORWARDED = [f"<{target}>".encode() for target in FORWARDS.values()]
+# What servers put into the head of a mail.
+ADDED = re.compile(
+    rb"(?m)^(?:X-(?:Client|Helo|Mail|Rcpt)-\w+|Received|Message-Id|Date|From):"
+    rb".*\n(?:[ \t].*\n)*")
+# What Postfix alone puts on top of the mail for the filter.
+TRACE = re.compile(rb"Received: .*\r\n(?:[ \t].*\r\n)*")
+NAME = re.compile(r"250 2\.0\.0 Ok: stored as (\S+)")
+# What Postfix says when it has not heard from the filter.
+UNHEARD = "queue file write error"
 OBJECT = re.compile(r"\bt\d+[ab]/[^,\s]+,S=\d+")
 # What no run may have.
 WRONG = ("lost", "damaged", "phantom", "orphan", "twice", "verdict",
@@ -46,14 +58,28 @@ class Result:
         return not any(self.wrong.values())
 
 
-def forwarded(sink):
-    """How often each attempt's mail came out behind."""
-    counts = collections.Counter()
-    for mail in sink.mails():
-        found = SENDER.search(mail)
-        if found:
-            counts[int(found[1])] += 1
-    return counts
+def is_whole_forward(copy, attempt):
+    """Whether what smtp-sink(1) has kept, which ends lines with LF and ends
+    with one more, is the mail that was sent."""
+    head, blank, body = copy.removesuffix(b"\n").partition(b"\n\n")
+    found = ADDED.sub(b"", head + blank[:1]) + blank[1:] + body
+    content = mails.content(attempt).replace(b"\r\n", b"\n")
+    # What begins with no field gets an empty line before.
+    return found in (content, b"\n" + content) and \
+        RECIPIENT.findall(head) == FORWARDED
+
+
+def forwarded(sink, attempts):
+    """Of each attempt's mail that came out behind, by number: a list of
+    whether it was whole."""
+    known = {attempt.number: attempt for attempt in attempts}
+    found = collections.defaultdict(list)
+    for copy in sink.mails():
+        sender = SENDER.search(copy)
+        if sender and int(sender[1]) in known:
+            number = int(sender[1])
+            found[number].append(is_whole_forward(copy, known[number]))
+    return found
 
 
 class Reconciled:
@@ -62,7 +88,7 @@ class Reconciled:
     def __init__(self, attempt, entry, world, copies, lines, result):
         self.attempt = attempt
         self.entry = entry
-        self.copies = copies    # that were forwarded
+        self.copies = copies    # that were forwarded: whether they are whole
         self.result = result
         self.lines = self.log(world, lines)
         self.verdicts = set()   # that whole objects have
@@ -118,9 +144,7 @@ class Reconciled:
 
     def is_whole(self, content):
         if self.attempt.entry == "postfix":
-            # With what Postfix puts on top.
-            whole = mails.content(self.attempt)
-            return content.endswith(whole)
+            content = TRACE.sub(b"", content, 1)
         return mails.sha256(content) == self.entry.sha256
 
     def judge(self):
@@ -135,8 +159,10 @@ class Reconciled:
             add("needless", attempt, entry.answered or entry.replies[-1:])
         if entry.answered.startswith("5") and not self.may_refuse():
             add("wrong 5xx", attempt, entry.answered)
-        if entry.waited > self.patience() or entry.status == "hangs":
-            add("hang", attempt, f"{entry.waited:.1f} s, {entry.status}")
+        if entry.waited > self.patience() or entry.status == "hangs" or \
+                "timed out" in entry.gone:
+            add("hang", attempt,
+                f"{entry.waited:.1f} s, {entry.status} {entry.gone}")
         if isinstance(entry.status, int) and entry.status < 0 and not \
                 (entry.killed and entry.status == -9):
             add("crash", attempt, f"signal {-entry.status}")
@@ -222,63 +248,91 @@ class Reconciled:
         return PATIENCE + (60 if self.attempt.entry == "postfix" else 0)
 
     def judge_objects(self):
-        good = collections.Counter()
-        told = collections.Counter()
+        good = collections.defaultdict(list)
         for (account, name), is_whole in self.objects.items():
             path = f"{self.attempt.container(account)}/{name}"
-            if not is_whole:
-                if path not in self.named:
-                    self.result.add("damaged", self.attempt, path)
-                continue
-            good[account] += 1
-            if self.is_acknowledged and path in self.told:
-                self.result.counts["stored"] += 1
-                told[account] += 1
+            if is_whole:
+                good[account].append(path)
+            elif path not in self.named:
+                self.result.add("damaged", self.attempt, path)
+        for account in self.attempt.accounts:
+            if self.is_acknowledged:
+                self.judge_stored(account, good[account])
             else:
-                self.judge_leftover(path)
-        if self.is_acknowledged:
-            for account in self.attempt.accounts:
-                if good[account] == 0:
-                    self.result.add("lost", self.attempt, f"account {account}")
-                if told[account] > 1:
-                    self.result.add("twice", self.attempt,
-                                    f"account {account}")
+                for path in good[account]:
+                    self.count_leftover("left", path)
+        self.judge_name()
 
-    def judge_leftover(self, path):
-        """An object that nobody was told to be stored."""
-        cause = ("killed" if self.entry.killed else
-                 "in doubt" if path in self.named else
-                 "answer not heard" if path in self.told else
-                 "no line could be written" if self.has_call(*DUMB) else
-                 "the store said it was deleted"
-                 if self.is_lied_to() else None)
+    def judge_stored(self, account, paths):
+        """The whole objects of an account that must have one."""
+        told = [path for path in paths if path in self.told]
+        if not paths:
+            self.result.add("lost", self.attempt, f"account {account}")
+        elif not told and self.cause_of_leftover(paths[0]) is None:
+            self.result.add("orphan", self.attempt, f"{paths}: no line")
+        else:
+            self.result.counts["stored"] += 1
+        if len(told) > 1:
+            self.result.add("twice", self.attempt, f"account {account}")
+        # Where no line says which one it is, any is.
+        for path in sorted(set(paths) - set(told))[0 if told else 1:]:
+            self.count_leftover("stored twice", path)
+
+    def judge_name(self):
+        """The name that the reply to the end of data gives."""
+        if not self.is_acknowledged or not self.attempt.accounts:
+            return
+        found = NAME.match(self.entry.answered)
+        named = self.attempt.accounts[0], f"cur/{found and found[1]}"
+        if not self.objects.get(named):
+            self.result.add("lost", self.attempt,
+                            f"under the name in {self.entry.answered}")
+
+    def count_leftover(self, what, path):
+        """A whole object that nobody was told to be stored."""
+        cause = self.cause_of_leftover(path)
         if cause is None:
             self.result.add("orphan", self.attempt, path)
-        elif self.is_acknowledged:
-            self.result.counts[f"stored twice: {cause}"] += 1
         else:
-            self.result.counts[f"left: {cause}"] += 1
+            self.result.counts[f"{what}: {cause}"] += 1
+
+    def cause_of_leftover(self, path):
+        return ("killed" if self.entry.killed else
+                "in doubt" if path in self.named else
+                "answer not heard"
+                if path in self.told and not self.has_answered() else
+                "no line could be written" if self.has_call(*DUMB) else
+                "the store said it was deleted"
+                if self.is_lied_to() else None)
+
+    def has_answered(self):
+        """Whether what the client heard is what the filter said."""
+        return self.entry.answered and not (
+            self.attempt.entry == "postfix" and
+            UNHEARD in self.entry.answered)
 
     def judge_forward(self):
+        if not all(self.copies):
+            self.result.add("damaged", self.attempt, "as it was forwarded")
         if "f" not in self.attempt.targets:
             if self.copies:
                 self.result.add("phantom", self.attempt, "never asked for")
             return
         if self.is_acknowledged:
-            if self.copies == 0:
+            if not self.copies:
                 self.result.add("lost", self.attempt, "not forwarded")
-            if self.copies > 1:
+            if len(self.copies) > 1:
                 self.result.counts["forwarded twice"] += 1
             self.result.counts["forwarded"] += 1
             return
-        if self.copies == 0:
+        if not self.copies:
             return
         doubt = any("in-doubt: " in line and "relay=" in line
                     for line in self.lines)
         done = any("forwarded: " in line for line in self.lines)
         cause = ("killed" if self.entry.killed else
                  "in doubt" if doubt else
-                 "answer not heard" if done and not self.entry.answered else
+                 "answer not heard" if done and not self.has_answered() else
                  "no reply could be written" if self.has_call(*DUMB) else
                  "Postfix's own" if "kill cleanup" in self.entry.faults
                  else None)
@@ -288,12 +342,13 @@ class Reconciled:
             self.result.counts[f"forwarded, not acknowledged: {cause}"] += 1
 
     def may_refuse(self):
-        """Whether the server behind says 5yz, or what it says is not its
-        answer."""
+        """Whether the server behind says 5yz, to what is out of sequence for
+        it as well."""
         return self.attempt.refused or \
             bool(self.attempt.rspamd) and self.attempt.verdict == "reject" or \
             any(
-            f.side == "behind" and f.action.startswith(("answer:", "early:"))
+            f.side == "behind" and f.action.startswith(
+                ("answer:5", "early:5", "answer:2"))
             for f in self.attempt.faults)
 
     def is_lied_to(self):
@@ -325,7 +380,7 @@ def fault_kind(text):
 def reconcile(attempts, entries, world, result):
     """Adds what became of the attempts to the Result."""
     world.postfix.wait_for_empty_queue(120)
-    copies = forwarded(world.sink)
+    copies = forwarded(world.sink, attempts)
     lines = front.logged(world)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         judged = list(pool.map(
