@@ -92,8 +92,7 @@ class Postfix:
             **dict(main)}
 
         self.configuration.mkdir(parents=True)
-        shutil.copy(binary, self.binary)
-        self.binary.chmod(0o755)
+        self.install(binary)
         postfix = pwd.getpwnam("postfix")
         filter_group = pwd.getpwnam(self.filter_user).pw_gid
         for path, user, group, mode in (
@@ -127,6 +126,13 @@ class Postfix:
         self.configure(accounts)
         self._write_main(tables)
         self._write_master()
+
+    def install(self, binary):
+        """Puts a swiftdrop where spawn(8) looks for it."""
+        new = self.binary.with_suffix(".new")
+        shutil.copy(binary, new)
+        new.chmod(0o755)
+        new.rename(self.binary)
 
     def configure(self, accounts):
         """Writes swiftdrop.ini anew; the next connection reads it."""

@@ -196,7 +196,6 @@ class Filter:
                         "FAIL_AT": str(fault.number)}
                 if fault.action.endswith("+"):
                     env["FAIL_ON"] = "1"
-                self.note(str(fault))
             if fault.side == "clock":
                 env |= {"LD_PRELOAD": FAKETIME, "FAKETIME": fault.point,
                         "DONT_FAKE_MONOTONIC": "1"}

@@ -2,9 +2,12 @@
 /*
  * To be preloaded (ld.so(8)): the call numbered $FAIL_AT of $FAIL_CALL fails
  * with $FAIL_WITH (a name such as EIO), with $FAIL_ON all that follow, too.
+ * Descriptor 2 is the log: a line in it says where that began, another one
+ * that it was a call for the log.
  */
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,14 +28,35 @@ static int error;
 static long left; /* 1 for the one that fails, 0 for none */
 static bool on;
 
-static bool
-fails(const char *call)
+static void
+say(const char *text)
 {
+	(void)!syscall(SYS_write, STDERR_FILENO, text, strlen(text));
+}
+
+static bool
+fails_on(const char *call, int fd)
+{
+	static bool said, said_log;
+
 	if (left == 0 || strcmp(call, name) != 0 || (left > 1 && left-- > 0))
 		return false;
 	left = on ? 1 : 0;
+	if (!said)
+		say("failcalls: begins\n");
+	said = true;
+	if (!said_log && fd == STDERR_FILENO) {
+		say("failcalls: the log\n");
+		said_log = true;
+	}
 	errno = error;
 	return true;
+}
+
+static bool
+fails(const char *call)
+{
+	return fails_on(call, -1);
 }
 
 /* Defines a call that fails as -1 or is the C library's. */
@@ -48,15 +72,40 @@ fails(const char *call)
 	}
 
 CALL(ssize_t, read, (int fd, void *p, size_t n), fd, p, n)
-CALL(ssize_t, write, (int fd, const void *p, size_t n), fd, p, n)
 CALL(ssize_t, pread, (int fd, void *p, size_t n, off_t at), fd, p, n, at)
 CALL(ssize_t, send, (int fd, const void *p, size_t n, int flags), fd, p, n,
     flags)
 CALL(ssize_t, recv, (int fd, void *p, size_t n, int flags), fd, p, n, flags)
 CALL(ssize_t, getrandom, (void *p, size_t n, unsigned int flags), p, n, flags)
-CALL(int, poll, (struct pollfd * fds, nfds_t n, int wait), fds, n, wait)
 CALL(int, socket, (int domain, int type, int protocol), domain, type, protocol)
 CALL(int, connect, (int fd, __CONST_SOCKADDR_ARG a, socklen_t n), fd, a, n)
+
+ssize_t
+write(int fd, const void *p, size_t n)
+{
+	static ssize_t (*real)(int, const void *, size_t);
+
+	if (fails_on("write", fd))
+		return -1;
+	if (real == NULL)
+		*(void **)&real = dlsym(RTLD_NEXT, "write");
+	return real(fd, p, n);
+}
+
+/* As poll.h declares it nobody reads what he is given. */
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
+int
+poll(struct pollfd *fds, nfds_t n, int wait)
+{
+	static int (*real)(struct pollfd *, nfds_t, int);
+
+	if (fails_on("poll", n > 0 ? fds->fd : -1))
+		return -1;
+	if (real == NULL)
+		*(void **)&real = dlsym(RTLD_NEXT, "poll");
+	return real(fds, n, wait);
+}
 
 int
 open(const char *path, int flags, ...)

@@ -12,8 +12,10 @@ import time
 from . import client, mails
 from .plan import PATIENCE
 from .tokens import TokenFile
+from .world import STOPPED
 
 OF_ATTEMPT = re.compile(r"<t(\d+)@client\.example>|object=t(\d+)[ab]/")
+ENDED = re.compile(r"/spawn\[\d+\]: warning: command \S+ (.*)$", re.M)
 # The configuration is one for all: one mail at a time.
 lock = threading.Lock()
 
@@ -47,8 +49,12 @@ def deliver(attempt, world, ledger, binary):
             if attempt.token_file:
                 token_file.prepare()
                 logins.start()
-            send(attempt, world, ledger, content)
-            wait_for_the_filter(world, ledger, attempt)
+            with world.postfix.new_log() as since:
+                send(attempt, world, ledger, content)
+                wait_for_the_filter(world, ledger, attempt)
+                # spawn(8) has seen it, and postlogd(8) has written it.
+                time.sleep(0.2)
+                ledger.note(attempt, "ended", spawned=ENDED.findall(since()))
         finally:
             done.set()
             if attempt.token_file:
@@ -94,9 +100,11 @@ def send(attempt, world, ledger, content):
 
 
 def wait_for_the_filter(world, ledger, attempt):
-    end = time.monotonic() + PATIENCE + 30
+    start = time.monotonic()
     while world.processes("filter"):
-        if time.monotonic() > end:
+        # Events stop it for 4 s, or what it waits for.
+        if time.monotonic() - start - world.stalls.since(start) > \
+                PATIENCE + 2 * STOPPED:
             ledger.note(attempt, "ended", status="hangs")
             world.signal("kill", "filter")
             return

@@ -33,6 +33,7 @@ class Entry:
     killed: bool = False    # the filter, or who starts it, by us
     cut: bool = False       # by the client
     status: int = None      # how the filter ended
+    spawned: list = dataclasses.field(default_factory=list)
     pid: int = 0
     faults: list = dataclasses.field(default_factory=list)
     paused: float = 0       # seconds, by us

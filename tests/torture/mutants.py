@@ -104,6 +104,10 @@ MUTANTS = {
         r"(\tif \()p->exists == 0(\)\n\t\treturn;)", r"\1p != NULL\2",
         ("abf", ("behind", "dot.before", "answer:550 5.7.1 No")),
         ("ab", ("store", "PUT.sent", "answer:503", 0))),
+    "it ends with a signal": Mutant(
+        "crash", "deliver.c", r"(\tif \(d->nplaces == 0\)\n)"
+        r"(\t\treturn &reply_f)", r"\tabort();\n\1\2",
+        ("a",), ("f",), entry="postfix"),
     "spam is stored": Mutant(
         "verdict", "scan.c", r'\t{ "reject", &reply_spam },\n', "",
         ("a",), ("abf",), rspamd="asked", verdict="reject"),

@@ -260,8 +260,9 @@ def vary(made, rng):
 EVENTS = ("swift kill", "swift stop", "swift pause", "keystone stop",
           "keystone pause", "keystone kill", "rspamd kill", "rspamd stop",
           "rspamd pause")
-POSTFIX_EVENTS = ("kill filter", "kill smtpd", "kill cleanup", "kill spawn",
-                  "stop filter", "term filter")
+POSTFIX_EVENTS = tuple(
+    f"{what} {name}" for what in ("kill", "term", "stop")
+    for name in ("filter", "smtpd", "cleanup", "spawn"))
 
 
 def batches(seed, size=20):

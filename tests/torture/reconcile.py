@@ -29,8 +29,11 @@ OBJECT = re.compile(r"\bt\d+[ab]/[^,\s]+,S=\d+")
 # What no run may have.
 WRONG = ("lost", "damaged", "phantom", "orphan", "twice", "verdict",
          "stranger", "wrong 5xx", "needless", "hang", "crash", "left", "tool")
-# Calls without which there may be no line in the log, and no reply.
-DUMB = ("malloc", "calloc", "write", "poll")
+# What failcalls.c says in the log: that calls begin to fail, and that one for
+# the log did, which the filter does not try again.
+FAILS, LOG_FAILS = "failcalls: begins", "failcalls: the log"
+# Lines of what became of a mail.
+OUTCOME = re.compile("^(stored|forwarded|deferred|rejected|in-doubt|lost): ")
 # What costs no mail.
 HARMLESS = ("rspamd", "token")
 # Swift that was slow: nobody's fault where the processors are busy.
@@ -169,6 +172,9 @@ class Reconciled:
         if isinstance(entry.status, int) and entry.status > 0 and \
                 not (entry.status == 78 and self.has_call()):
             add("crash", attempt, f"status {entry.status}")
+        for how in entry.spawned:
+            if not (entry.killed and how == "killed by signal 9"):
+                add("crash", attempt, how)
         for status in entry.logins:
             if status not in (0, 69) and not (
                     status in (-9, -15) and self.has_signal()):
@@ -189,7 +195,8 @@ class Reconciled:
             counts[f"by: {way}"] += 1
         # What is there from the start is met as it is.
         standing = [str(fault) for fault in self.attempt.faults
-                    if fault.side == "spool" or fault.action == "quota"]
+                    if fault.side == "spool" or fault.action == "quota" or
+                    fault.side == "call" and FAILS in self.lines]
         for kind in {fault_kind(text)
                      for text in (*self.entry.faults, *standing)}:
             counts[f"met: {kind}"] += 1
@@ -301,9 +308,20 @@ class Reconciled:
                 "in doubt" if path in self.named else
                 "answer not heard"
                 if path in self.told and not self.has_answered() else
-                "no line could be written" if self.has_call(*DUMB) else
-                "the store said it was deleted"
-                if self.is_lied_to() else None)
+                self.cause_of_silence() or
+                ("the store said it was deleted"
+                 if self.is_lied_to() else None))
+
+    def cause_of_silence(self):
+        """Why a line may be missing in the log, or None."""
+        if LOG_FAILS in self.lines:
+            return "no line could be written"
+        if FAILS not in self.lines or not self.has_call("malloc", "calloc"):
+            return None
+        after = self.lines[self.lines.index(FAILS):]
+        # One line may have had no memory where the next one had.
+        return "no memory for one line" if any(map(OUTCOME.match, after)) \
+            else "no line could be written"
 
     def has_answered(self):
         """Whether what the client heard is what the filter said."""
@@ -333,9 +351,8 @@ class Reconciled:
         cause = ("killed" if self.entry.killed else
                  "in doubt" if doubt else
                  "answer not heard" if done and not self.has_answered() else
-                 "no reply could be written" if self.has_call(*DUMB) else
-                 "Postfix's own" if "kill cleanup" in self.entry.faults
-                 else None)
+                 "Postfix's own" if {"kill cleanup", "term cleanup"} &
+                 set(self.entry.faults) else self.cause_of_silence())
         if cause is None:
             self.result.add("phantom", self.attempt, self.entry.answered)
         else:

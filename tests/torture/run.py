@@ -119,6 +119,7 @@ def torture(around, binary, batches, sanitized=None, told=lambda _: None):
     # Copies: a make while it runs does not change them.
     programs = {False: shutil.copy(binary, folder / "swiftdrop"),
                 True: shutil.copy(sanitized or binary, folder / "sanitized")}
+    around.postfix.install(programs[False])
     result = reconcile.Result()
     batches = iter(batches)
     for number in itertools.count(1):

@@ -25,6 +25,7 @@ MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
         "in_flow_delay": "0", "service_throttle_time": "1s",
         "notify_classes": ""}
 SMALL = 1024 * 1024
+STOPPED = 4     # seconds
 TEMPURL_KEY = "tempurl-key"
 # rspamd judges by a field of ours alone: GTUBE it looks for in small mails.
 VERDICT = """
@@ -262,7 +263,7 @@ class World:
             self._hurt(servers[what], how)
 
     def signal(self, what, name):
-        """kill, term or stop (for 4 s) all processes of a name."""
+        """kill, term or stop (for a while) all processes of a name."""
         pids = self.processes(name)
         signals = {"kill": [signal.SIGKILL], "term": [signal.SIGTERM],
                    "stop": [signal.SIGSTOP, signal.SIGCONT]}[what]
@@ -271,7 +272,7 @@ class World:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
             if number == signal.SIGSTOP:
-                time.sleep(4)
+                time.sleep(STOPPED)
 
     @staticmethod
     def _hurt(server, how):
