@@ -14,17 +14,30 @@ import subprocess
 import threading
 import time
 
-from . import mails
+from . import mails, tokens
 from .behind import Behind
 from .plan import PATIENCE
 from .store import Scanner, Store
-from .tokens import TokenFile
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 
 class Gone(Exception):
     """The filter has ended, or we have."""
+
+
+def child_of(parent, has_ended):
+    """The process id of its first child, or 0."""
+    path = f"/proc/{parent}/task/{parent}/children"
+    for _ in range(500):
+        with contextlib.suppress(FileNotFoundError):
+            with open(path) as file:
+                if children := file.read().split():
+                    return int(children[0])
+        if has_ended() is not None:
+            break
+        time.sleep(0.01)
+    return 0
 
 
 class Activated:
@@ -68,16 +81,7 @@ class Activated:
 
     @functools.cached_property
     def pid(self):
-        path = f"/proc/{self._parent.pid}/task/{self._parent.pid}/children"
-        for _ in range(500):
-            with open(path) as file:
-                children = file.read().split()
-            if children:
-                return int(children[0])
-            if self._ended():
-                break
-            time.sleep(0.01)
-        return 0
+        return child_of(self._parent.pid, self._ended)
 
     def _ended(self):
         """How it ended: its status or its signal; None before."""
@@ -115,6 +119,38 @@ class Activated:
         self.send_signal(signal.SIGTERM)
 
 
+class Namespaced:
+    """The process that unshare(1) starts as number 1 of a namespace; of
+    subprocess.Popen's methods those that we use."""
+
+    def __init__(self, argv, **options):
+        self._parent = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--kill-child", *argv], **options)
+        self._killed = False
+        self.poll = self._parent.poll
+
+    def wait(self, seconds=None):
+        status = self._parent.wait(seconds)
+        # So it ends when it cannot kill itself as its child was killed.
+        return -signal.SIGKILL if self._killed and status == 1 else status
+
+    @functools.cached_property
+    def pid(self):
+        return child_of(self._parent.pid, self.poll)
+
+    def send_signal(self, number):
+        if self.pid and self.poll() is None:
+            self._killed |= number == signal.SIGKILL
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+
 class Filter:
     """A process and what is around it."""
 
@@ -124,6 +160,7 @@ class Filter:
         self.folder = world.folder / f"t{attempt.number}"
         self.folder.mkdir()
         self.log = self.folder / "log"
+        self.clock = self.folder / "clock"
         self.process = None
         self.paused = 0
         self.last_step = 0  # when the dot was sent, or the client went
@@ -135,7 +172,7 @@ class Filter:
         self._world = world
         self.argv = [binary, "-c", self.ini]
         self.logins = threading.Thread(target=self._log_in_again)
-        self.token_file = TokenFile(
+        self.token_file = tokens.TokenFile(
             attempt, world, ledger, self.folder / "token", self.argv,
             env=self.environment())
         if attempt.token_file:
@@ -152,7 +189,7 @@ class Filter:
 
     def _start(self):
         env = self.environment() | self.failing()
-        if self.attempt.entry == "direct":
+        if self.attempt.entry in ("direct", "pids"):
             self._start_as_spawn_does(env)
         else:
             self.process = Activated(self.attempt.entry == "inetd", self.argv,
@@ -170,7 +207,9 @@ class Filter:
         theirs, _ = listener.accept()
         listener.close()
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
+            start = Namespaced if self.attempt.entry == "pids" else \
+                subprocess.Popen
+            self.process = start(
                 self.argv, stdin=theirs, stdout=theirs, stderr=log, env=env,
                 cwd=self.folder)
         theirs.close()
@@ -197,10 +236,20 @@ class Filter:
                 if fault.action.endswith("+"):
                     env["FAIL_ON"] = "1"
             if fault.side == "clock":
-                env |= {"LD_PRELOAD": FAKETIME, "FAKETIME": fault.point,
-                        "DONT_FAKE_MONOTONIC": "1"}
-                self.note(str(fault))
+                env |= {"LD_PRELOAD": FAKETIME, "DONT_FAKE_MONOTONIC": "1"}
+                if fault.point.startswith("step:"):
+                    self.set_clock("+0")
+                    env |= {"FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                            "FAKETIME_NO_CACHE": "1"}
+                else:
+                    env["FAKETIME"] = fault.point
+                    self.note(str(fault))
         return env
+
+    def set_clock(self, to):
+        new = self.clock.with_suffix(".new")
+        new.write_text(to)
+        new.rename(self.clock)
 
     def act(self, action, argument=""):
         """Signals; returns whether the action was one."""
@@ -234,11 +283,16 @@ class Filter:
 
     def at(self, point):
         for fault in self.attempt.faults:
+            if fault.side == "clock" and fault.point == f"step:{point}":
+                self.note(str(fault))
+                self.set_clock(fault.action)
             if fault.side != "client" or fault.point != point:
                 continue
             self.note(str(fault))
             action, _, argument = fault.action.partition(":")
-            if action == "half":
+            if action == "wait":
+                time.sleep(float(argument))
+            elif action == "half":
                 self.socket.shutdown(socket.SHUT_WR)
             elif not self.act(action, argument):
                 if action == "reset":
@@ -293,7 +347,8 @@ class Filter:
         try:
             self.socket.sendall(b".\r\n")
             self.at("dot")
-            if any(f.point == "late" for f in self.attempt.faults):
+            if any(f.point in ("late", "step:late")
+                   for f in self.attempt.faults):
                 time.sleep(0.3)
                 self.at("late")
             self.reply()
@@ -357,7 +412,7 @@ class Filter:
                 if name not in OURS and not name.startswith("sanitizer.")]
         if self.spool.exists():
             left += os.listdir(self.spool)
-        if self.attempt.has("token", "kill"):
+        if tokens.fault(self.attempt).startswith("kill"):
             # What a login was writing when it was killed.
             left = [name for name in left if not name.startswith("token.")]
         if left:
@@ -368,7 +423,7 @@ class Filter:
 
 
 # Files that are ours.
-OURS = ("ini", "log", "login.log", "real", "socket", "token")
+OURS = ("clock", "ini", "log", "login.log", "real", "socket", "token")
 
 
 def proxies(attempt, world, ledger, act):

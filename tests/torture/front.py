@@ -76,7 +76,9 @@ def signal_filters(world, action, attempt, ledger):
 def send(attempt, world, ledger, content):
     start = time.monotonic()
     try:
-        with smtplib.SMTP("127.0.0.1", world.postfix.port, "client.example",
+        port = world.postfix.lenient_port if attempt.limit == "proxy" else \
+            world.postfix.port
+        with smtplib.SMTP("127.0.0.1", port, "client.example",
                           timeout=PATIENCE + 60) as session:
             session.ehlo()
             code, text = session.mail(attempt.sender)

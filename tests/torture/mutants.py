@@ -108,6 +108,9 @@ MUTANTS = {
         "crash", "deliver.c", r"(\tif \(d->nplaces == 0\)\n)"
         r"(\t\treturn &reply_f)", r"\tabort();\n\1\2",
         ("a",), ("f",), entry="postfix"),
+    "names of seconds and process ids": Mutant(
+        "clash", "object.c", r"when->tv_sec, when->tv_nsec / 1000(, [^;]*)"
+        r"random\)", r"0, 0L\1(uint64_t)0)", ("a",), ("a",), entry="pids"),
     "spam is stored": Mutant(
         "verdict", "scan.c", r'\t{ "reject", &reply_spam },\n', "",
         ("a",), ("abf",), rspamd="asked", verdict="reject"),

@@ -20,8 +20,10 @@ TARGETS = ("a", "a", "ab", "af", "abf", "f")
 
 STATUSES = (202, 204, 301, 400, 401, 403, 404, 408, 413, 422, 429, 498, 499,
             500, 502, 503, 504, 507, 599)
-PUT_POINTS = ("head", "body", "sent", "answer", "answered")
-OTHER_POINTS = ("head", "sent", "answer", "answered")
+PUT_POINTS = ("part", "head", "body", "sent", "answer", "answered")
+OTHER_POINTS = ("part", "head", "sent", "answer", "answered")
+# Whose answer has a body.
+AUTH_POINTS = (*OTHER_POINTS, "tail")
 CUTS = ("cut", "reset", "kill", "term", "stop:1", "stop:8", "delay:1",
         "delay:3")
 
@@ -44,8 +46,16 @@ CALLS = {"malloc": ("ENOMEM",), "calloc": ("ENOMEM",),
          "read": ("EIO",), "open": ("ENOSPC", "EMFILE")}
 CLOCKS = ("-3y", "+5y", "-1d", "+20d")
 # A filter started as spawn(8) would, by spawn(8), by systemd's socket with
-# $LISTEN_FDS and with descriptors 0 and 1.
-ENTRIES = (("direct", 20), ("postfix", 3), ("socket", 2), ("inetd", 2))
+# $LISTEN_FDS and with descriptors 0 and 1, and as process 1 of a namespace:
+# all of these have the same process id.
+ENTRIES = (("direct", 20), ("postfix", 3), ("socket", 2), ("inetd", 2),
+           ("pids", 3))
+# Seconds for what has a time limit of its own, beside that of a whole mail.
+SESSION_LIMIT = 3
+SILENCE = 2
+PROXY_TIMEOUT = 3
+RECIPIENTS = 80
+EXTENSION = "all-who-had-their-share-of-it-"
 # What the content asks rspamd for.
 VERDICTS = ("", "", "", "", "reject", "reject", "soft reject", "add header")
 
@@ -80,6 +90,9 @@ class Attempt:
     rspamd: str = ""        # asked, or required
     verdict: str = ""       # of rspamd, as the content asks for
     sanitized: bool = False     # the program built with ASan and UBSan
+    limit: str = ""         # that is short: session, client or proxy
+    many: bool = False      # recipients
+    other_login: str = ""   # of the second account: operator or tempurl
 
     @property
     def sender(self):
@@ -91,9 +104,13 @@ class Attempt:
 
     @property
     def recipients(self):
-        names = {"a": "a@example.org", "b": "b@example.org",
-                 "f": "away@example.org"}
-        return [names[target] for target in self.targets]
+        names = {"a": "a", "b": "b", "f": "away"}
+        # Postfix gives more than 50 of a forward as several mails.
+        count = RECIPIENTS // max(len(self.targets), 2) if self.many else 0
+        return [f"{names[target]}{extension}@example.org"
+                for target in self.targets
+                for extension in [f"+{EXTENSION}{number}"
+                                  for number in range(count)] or [""]]
 
     def container(self, account):
         return f"t{self.number}{account}"
@@ -105,7 +122,11 @@ class Attempt:
                 *(["TLS"] if self.tls else ()),
                 *(["token_file"] if self.token_file else ()),
                 *([f"rspamd {self.rspamd}"] if self.rspamd else ()),
-                *(["sanitized"] if self.sanitized else ())]
+                *(["sanitized"] if self.sanitized else ()),
+                *([f"short limit of the {self.limit}"] if self.limit else ()),
+                *([f"{RECIPIENTS} recipients"] if self.many else ()),
+                *([f"another login, {self.other_login}"]
+                  if self.other_login else ())]
 
     def has(self, side, *actions):
         return any(fault.side == side and
@@ -136,7 +157,7 @@ def store_fault(rng):
             point, action = rng.choice((("head", "token"),
                                         ("answer", "garble")))
         return Fault("store", f"{kind}.{point}", action, number)
-    points = PUT_POINTS if kind == "PUT" else OTHER_POINTS
+    points = {"PUT": PUT_POINTS, "AUTH": AUTH_POINTS}.get(kind, OTHER_POINTS)
     return Fault("store", f"{kind}.{rng.choice(points)}", rng.choice(CUTS),
                  number)
 
@@ -158,7 +179,8 @@ def rspamd_fault(rng):
         return Fault("rspamd", *rng.choice((
             ("POST.answer", "garble"), ("POST.answer", "throttle"),
             ("POST.body", "throttle"), ("POST.head", "interim"))))
-    return Fault("rspamd", f"POST.{rng.choice(PUT_POINTS)}", rng.choice(CUTS))
+    return Fault("rspamd", f"POST.{rng.choice((*PUT_POINTS, 'tail'))}",
+                 rng.choice(CUTS))
 
 
 def token_fault(rng):
@@ -190,7 +212,7 @@ def behind_fault(rng):
 def client_fault(rng):
     return Fault("client", rng.choice(CLIENT_POINTS),
                  rng.choice(("cut", "reset", "half", "kill", "term", "stop:1",
-                             "stop:8")))
+                             "stop:8", "wait:4")))
 
 
 def call_fault(rng):
@@ -204,7 +226,9 @@ def call_fault(rng):
 def other_fault(rng):
     return rng.choice((Fault("spool", "full"), Fault("spool", "inodes"),
                        Fault("spool", "missing"), Fault("store", "", "quota"),
-                       Fault("clock", rng.choice(CLOCKS))))
+                       Fault("clock", rng.choice(CLOCKS)),
+                       Fault("clock", f"step:{rng.choice(CLIENT_POINTS)}",
+                             rng.choice(CLOCKS))))
 
 
 KINDS = ((store_fault, 10), (behind_fault, 6), (client_fault, 3),
@@ -212,6 +236,8 @@ KINDS = ((store_fault, 10), (behind_fault, 6), (client_fault, 3),
          (token_fault, 2), (None, 3))
 # What happens in Postfix's filter as elsewhere.
 WITH_POSTFIX = ("store", "behind", "rspamd", "token")
+# What unshare(1) in front of it does not mind.
+IN_NAMESPACE = (*WITH_POSTFIX, "client", "spool")
 
 
 def attempt(number, rng, entries=ENTRIES, kinds=KINDS):
@@ -233,9 +259,10 @@ def attempt(number, rng, entries=ENTRIES, kinds=KINDS):
         if fault:
             made.faults.append(fault)
     made.refused = "f" in made.targets and rng.randrange(10) == 0
-    if made.entry == "postfix":
+    possible = {"postfix": WITH_POSTFIX, "pids": IN_NAMESPACE}.get(made.entry)
+    if possible:
         made.faults = [fault for fault in made.faults
-                       if fault.side in WITH_POSTFIX]
+                       if fault.side in possible]
     vary(made, rng)
     return made
 
@@ -253,7 +280,13 @@ def vary(made, rng):
         made.verdict = rng.choice(VERDICTS)
         # It takes a second for 2 MiB.
         made.size = min(max(made.size, 300), MIB)
-    made.sanitized = made.entry != "postfix" and rng.randrange(5) == 0 and \
+    if rng.randrange(6) == 0:
+        made.limit = "proxy" if made.entry == "postfix" else \
+            rng.choice(("session", "client"))
+    made.many = rng.randrange(12) == 0
+    if "b" in made.targets and made.auth == "1" and not made.token_file:
+        made.other_login = rng.choice(("", "operator", "tempurl"))
+    made.sanitized = made.entry not in ("postfix", "pids") and rng.randrange(5) == 0 and \
         not made.has("call") and not made.has("clock") and made.size < LARGE[0]
 
 

@@ -5,6 +5,7 @@ forwarded and what the log says."""
 import collections
 import concurrent.futures
 import re
+import time
 
 import swiftclient
 
@@ -14,8 +15,7 @@ from .plan import PATIENCE, TIMEOUT
 from .world import FORWARDS
 
 SENDER = re.compile(rb"(?m)^X-Mail-Args: <t(\d+)@client\.example>")
-RECIPIENT = re.compile(rb"(?m)^X-Rcpt-Args: (<[^>\n]*>)")
-FORWARDED = [f"<{target}>".encode() for target in FORWARDS.values()]
+RECIPIENT = re.compile(rb"(?m)^X-Rcpt-Args: <([^>\n]*)>")
 # What servers put into the head of a mail.
 ADDED = re.compile(
     rb"(?m)^(?:X-(?:Client|Helo|Mail|Rcpt)-\w+|Received|Message-Id|Date|From):"
@@ -27,7 +27,7 @@ NAME = re.compile(r"250 2\.0\.0 Ok: stored as (\S+)")
 UNHEARD = "queue file write error"
 OBJECT = re.compile(r"\bt\d+[ab]/[^,\s]+,S=\d+")
 # What no run may have.
-WRONG = ("lost", "damaged", "phantom", "orphan", "twice", "verdict",
+WRONG = ("lost", "damaged", "phantom", "orphan", "twice", "clash", "verdict",
          "stranger", "wrong 5xx", "needless", "hang", "crash", "left", "tool")
 # What failcalls.c says in the log: that calls begin to fail, and that one for
 # the log did, which the filter does not try again.
@@ -48,6 +48,7 @@ class Result:
         self.wrong = {kind: [] for kind in WRONG}
         self.counts = collections.Counter()
         self.suspects = set()   # numbers of attempts
+        self.names = {}         # of objects, and the attempt's number
 
     def add(self, kind, attempt, text):
         self.suspects.add(attempt.number)
@@ -61,6 +62,14 @@ class Result:
         return not any(self.wrong.values())
 
 
+def forwards(attempt):
+    """To whom it goes from the server behind; an extension goes along."""
+    (away, target), = FORWARDS.items()
+    away, target = away.split("@")[0], target.replace("@", "{}@")
+    return [target.format(recipient.split("@")[0].removeprefix(away)).encode()
+            for recipient in attempt.recipients if recipient.startswith(away)]
+
+
 def is_whole_forward(copy, attempt):
     """Whether what smtp-sink(1) has kept, which ends lines with LF and ends
     with one more, is the mail that was sent."""
@@ -69,7 +78,7 @@ def is_whole_forward(copy, attempt):
     content = mails.content(attempt).replace(b"\r\n", b"\n")
     # What begins with no field gets an empty line before.
     return found in (content, b"\n" + content) and \
-        RECIPIENT.findall(head) == FORWARDED
+        sorted(RECIPIENT.findall(head)) == sorted(forwards(attempt))
 
 
 def forwarded(sink, attempts):
@@ -246,7 +255,7 @@ class Reconciled:
             self.is_acknowledged or attempt.entry == "postfix" or
             attempt.refused or attempt.rspamd == "required" or
             attempt.verdict in ("reject", "soft reject") or
-            sides - set(HARMLESS) or self.has_signal() or
+            sides - set(HARMLESS) or self.has_signal() or attempt.limit or
             entry.tool or any(map(SLOW.search, self.lines)))
 
     def patience(self):
@@ -262,6 +271,10 @@ class Reconciled:
                 good[account].append(path)
             elif path not in self.named:
                 self.result.add("damaged", self.attempt, path)
+        for _, name in self.objects:
+            other = self.result.names.setdefault(name, self.attempt.number)
+            if other != self.attempt.number:
+                self.result.add("clash", self.attempt, f"{other} has {name}")
         for account in self.attempt.accounts:
             if self.is_acknowledged:
                 self.judge_stored(account, good[account])
@@ -411,3 +424,7 @@ def reconcile(attempts, entries, world, result):
             one for one in judged
             if one.attempt.number not in result.suspects]))
     world.sink.clear()
+    end = time.monotonic() + 5
+    while (zombies := world.zombies()) and time.monotonic() < end:
+        time.sleep(0.1)
+    result.wrong["left"] += zombies

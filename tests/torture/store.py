@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The proxy between one filter and Swift, Keystone or rspamd.
 
-It knows where a request is: `head` (nothing of it has been passed on), `body`
-(half of it), `sent` (all), `answer` (half of the answer), `answered`. At such
+It knows where a request is: `part` (its head has begun to come), `head`
+(nothing of it has been passed on), `body` (half of it), `sent` (all), `answer`
+(half of the answer's head), `tail` (half of its body), `answered`. At such
 a point of the request that a fault names it does what the fault says; with
 TLS at `TLS.hello`, too, before anything has been said.
 """
@@ -16,6 +17,7 @@ import time
 
 
 LATE = 2    # seconds
+PART = 16   # octets
 
 
 class Cut(Exception):
@@ -174,19 +176,25 @@ class Store(Proxy):
     def serve(self, client):
         buffered = b""
         while True:
+            # As much as kind() reads, and less than any head.
+            while len(buffered) < PART:
+                buffered += receive(client, PART - len(buffered))
+            kind = self.kind(buffered)
+            number = self.count(kind)
+            self.at(f"{kind}.part", number, client)
             while b"\r\n\r\n" not in buffered:
                 buffered += receive(client)
             head, _, buffered = buffered.partition(b"\r\n\r\n")
-            buffered = self.request(client, head + b"\r\n\r\n", buffered)
+            buffered = self.request(client, kind, number,
+                                    head + b"\r\n\r\n", buffered)
 
-    def kind(self, head):
+    @staticmethod
+    def kind(head):
         method, path = head.split(b" ", 2)[:2]
         authenticates = path.startswith((b"/auth/", b"/v3/"))
         return "AUTH" if authenticates else method.decode()
 
-    def request(self, client, head, buffered):
-        kind = self.kind(head)
-        number = self.count(kind)
+    def request(self, client, kind, number, head, buffered):
         size = int(field(head, "Content-Length") or 0)
         if field(head, "Expect"):
             client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -278,6 +286,11 @@ class Store(Proxy):
             client.sendall(answer[:half])
             sent = half
         action, argument = self.at(f"{kind}.answer", number, client)
+        if body and any(f.point == f"{kind}.tail" for f in self.faults):
+            half = len(answer) - (len(body) + 1) // 2
+            client.sendall(answer[sent:half])
+            sent = half
+            self.at(f"{kind}.tail", number, client)
         if action == "etag":
             answer = new_etag(answer, argument)
         if action == "garble":
@@ -309,9 +322,9 @@ class Scanner(Store):
         self._heard = heard
         super().__init__(*arguments)
 
-    def request(self, client, head, buffered):
+    def request(self, *arguments):
         self.start = time.monotonic()
-        return super().request(client, head, buffered)
+        return super().request(*arguments)
 
     def pass_back(self, client, upstream, kind, number):
         super().pass_back(client, upstream, kind, number)

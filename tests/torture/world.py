@@ -15,7 +15,8 @@ import lab
 import swiftclient
 from lab import rspamd
 
-from .plan import DEADLINE, TIMEOUT, VERDICTS
+from .plan import (DEADLINE, PROXY_TIMEOUT, SESSION_LIMIT, SILENCE, TIMEOUT,
+                   VERDICTS)
 
 FORWARDS = {"away@example.org": "jane@elsewhere.example"}
 # The server behind refuses one subject at the end of data. Transactions that
@@ -23,7 +24,11 @@ FORWARDS = {"away@example.org": "jane@elsewhere.example"}
 MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
                          "REJECT refused by the server behind}}",
         "in_flow_delay": "0", "service_throttle_time": "1s",
-        "notify_classes": ""}
+        "notify_classes": "",
+        # Of the lenient port; the other one has its own. Of spawn(8), which
+        # may not kill what runs longer.
+        "smtpd_proxy_timeout": f"{PROXY_TIMEOUT}s",
+        "command_time_limit": f"{DEADLINE}s"}
 SMALL = 1024 * 1024
 STOPPED = 4     # seconds
 TEMPURL_KEY = "tempurl-key"
@@ -178,7 +183,10 @@ class World:
         sections = {"SMTP": {
             "hostname": "mail.example.org", "origin": "example.org",
             "reinject": f"127.0.0.1:{ports['behind']}", "log": log,
-            "deadline": DEADLINE, "timeout": 20, "spool_directory": spool}}
+            "deadline": DEADLINE, "spool_directory": spool,
+            "timeout": SILENCE if attempt.limit == "client" else 20,
+            "session_limit":
+                SESSION_LIMIT if attempt.limit == "session" else 900}}
         if attempt.rspamd:
             sections["SMTP"] |= {
                 "rspamd": f"http://127.0.0.1:{ports['rspamd']}",
@@ -193,11 +201,14 @@ class World:
                        "cacert": self.authority.certificate}
             if attempt.token_file:
                 options["token_file"] = token_file
-            if attempt.auth == "tempurl":
+            auth = attempt.auth
+            if account == "b" and attempt.other_login == "tempurl":
+                auth = "tempurl"
+            if auth == "tempurl":
                 options |= {"auth_version": "tempurl",
                             "storage_url": f"{url}/v1/AUTH_test",
                             "temp_url_key": TEMPURL_KEY}
-            elif attempt.auth == "3":
+            elif auth == "3":
                 keystone = self.keystone_swift.keystone
                 options |= keystone.options() | {
                     "authurl":
@@ -208,6 +219,10 @@ class World:
                 options |= {"auth_version": "1", "user": self.swift.user,
                             "key": self.swift.key,
                             "authurl": f"{url}/auth/v1.0"}
+            if account == "b" and attempt.other_login == "operator":
+                options |= {"user": "other:operator",
+                            "os_options_object_storage_url":
+                                f"{url}/v1/AUTH_test"}
             sections[account] = options
         return sections
 
@@ -249,6 +264,19 @@ class World:
         filters that it started."""
         return [pid for pid, called in self.postfix.processes().items()
                 if called == name]
+
+    def zombies(self):
+        """Children of Postfix that nobody has waited for, as ps(1) calls
+        them."""
+        parents = set(self.postfix.processes())
+        found = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                name, _, rest = path.read_text().rpartition(")")
+                state, parent = rest.split()[:2]
+                if state == "Z" and int(parent) in parents:
+                    found.append(f"{name}) of {parent}")
+        return found
 
     def happen(self, what, how):
         """Lets it happen, and all is well again. Only in the main thread: a
