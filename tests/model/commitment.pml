@@ -16,10 +16,10 @@
  *   named      an object that stays and was not answered 2yz is named in the
  *              log, unless the program died
  *
- * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412, NO_WITHDRAW and
- * NOT_FOUND_IS_GONE each put a fault into the program that must show.  -DLATE
- * takes away what is assumed of the world: that a PUT which was answered is
- * over.
+ * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412, TRUST_202,
+ * NO_WITHDRAW, NOT_FOUND_IS_GONE and ANY_5XX_IS_SWIFTS each put a fault into
+ * the program that must show.  -DLATE takes away what is assumed of the world:
+ * that a PUT which Swift itself has answered is over.
  */
 
 #define ACCOUNTS 2
@@ -32,6 +32,7 @@
 /* What is under a name; what was answered; what became of the content. */
 mtype:content = { NOTHING, OURS, FOREIGN };
 mtype:http = { OK, OTHER_ETAG, OTHER_2XX, CLASH, MISSING, REFUSED, BROKEN,
+	GIVEN_UP, /* 5xx of a server in front, which waits no longer */
 	NO_ANSWER, NOT_SENT };
 mtype:inject = { INJECT_OK, INJECT_REFUSED, INJECT_FAILED, INJECT_IN_DOUBT };
 mtype:verdict = { VERDICT_DONE, VERDICT_RETRY, VERDICT_RENAME };
@@ -62,7 +63,7 @@ inline may_die() {
 }
 
 /*
- * What went on without an answer is done before the next request of that name,
+ * What went on without an answer of Swift's is done before the next request of that name,
  * or after all of them; if there is an object by then, it is refused (412).
  */
 inline world_catches_up(i) {
@@ -85,6 +86,7 @@ inline world_put(i, may_go_on) {
 			if
 			:: status = OK
 			:: status = BROKEN
+			:: status = GIVEN_UP
 			:: status = NO_ANSWER
 			fi
 		:: AT(i) = FOREIGN;
@@ -101,7 +103,10 @@ inline world_put(i, may_go_on) {
 		:: status = NO_ANSWER
 		:: status = NOT_SENT
 		:: may_go_on -> COMING(i) = ONE_MORE(COMING(i));
-			status = NO_ANSWER
+			if
+			:: status = GIVEN_UP
+			:: status = NO_ANSWER
+			fi
 #ifdef LATE
 		:: COMING(i) = ONE_MORE(COMING(i)); status = BROKEN
 #endif
@@ -137,6 +142,7 @@ inline world_delete(i) {
 		:: status = NO_ANSWER
 		fi }
 	:: AT(i) == NOTHING -> status = MISSING
+	:: status = OTHER_2XX /* 202: it may be done one day */
 	:: status = REFUSED
 	:: status = BROKEN
 	:: status = NO_ANSWER
@@ -188,10 +194,15 @@ inline try_store(i) {
 		:: else
 		fi
 	fi;
+#ifdef ANY_5XX_IS_SWIFTS
 	unheard[i] = unheard[i] || status == NO_ANSWER;
+#else
+	unheard[i] = unheard[i] || status == NO_ANSWER || status == GIVEN_UP;
+#endif
 	if
 	:: resent || status == OK || status == OTHER_ETAG ||
-		status == OTHER_2XX || status == BROKEN || status == NO_ANSWER ->
+		status == OTHER_2XX || status == BROKEN || status == GIVEN_UP ||
+		status == NO_ANSWER ->
 		exists[i] = ONE_MORE(exists[i])
 	:: else
 	fi;
@@ -206,8 +217,8 @@ inline try_store(i) {
 #endif
 	:: status == REFUSED -> verdict = VERDICT_DONE
 	:: status == REFUSED -> verdict = VERDICT_RETRY /* 401, 408, 422, 429 */
-	:: status == BROKEN || status == NO_ANSWER || status == NOT_SENT ->
-		verdict = VERDICT_RETRY
+	:: status == BROKEN || status == GIVEN_UP || status == NO_ANSWER ||
+		status == NOT_SENT -> verdict = VERDICT_RETRY
 	:: status == CLASH -> /* an earlier try of ours? */
 		world_head(i);
 		if
@@ -239,8 +250,8 @@ inline swift_delete(i) {
 	do
 	:: world_delete(i);
 		if
-		:: status == OK || status == MISSING || status == REFUSED ->
-			verdict = VERDICT_DONE
+		:: status == OK || status == OTHER_2XX || status == MISSING ||
+			status == REFUSED -> verdict = VERDICT_DONE
 		:: else -> verdict = VERDICT_RETRY
 		fi;
 		again(deletes, DELETES);
@@ -250,7 +261,11 @@ inline swift_delete(i) {
 		fi
 	od;
 	deleted = (status == OK);
+#ifdef TRUST_202
+	gone = (deleted || status == OTHER_2XX || status == MISSING);
+#else
 	gone = (deleted || status == MISSING);
+#endif
 	if
 	:: gone
 	:: !gone -> world_head(i); gone = (status == MISSING)

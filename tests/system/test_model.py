@@ -25,7 +25,8 @@ UNMODELLED = {"clock_gettime", "clock_ms", "stream_silence_ms", "strerror"}
 # Each fault of the program and what it breaks.
 FAULTS = {"ANY_2XX": "stored", "NO_ETAG": "stored", "DOT_FIRST": "forwarded",
           "REPLY_FIRST": "stored", "TRUST_412": "stored",
-          "NO_WITHDRAW": "named", "NOT_FOUND_IS_GONE": "named"}
+          "TRUST_202": "named", "NO_WITHDRAW": "named",
+          "NOT_FOUND_IS_GONE": "named", "ANY_5XX_IS_SWIFTS": "named"}
 
 Found = collections.namedtuple("Found", "violated states seconds")
 
@@ -69,8 +70,8 @@ def test_a_fault_shows(fault, tmp_path):
 
 
 def test_what_is_assumed_of_the_world_is_needed(tmp_path):
-    """A PUT that is answered 5yz, as by a server in front that waits no longer,
-    and goes on: nothing is found to delete, and then it is stored."""
+    """A PUT that Swift itself answers 5xx and that goes on: nothing is found to
+    delete, and then it is stored."""
     assert spin(tmp_path, "TRIES=2", "LATE").violated == "named"
 
 
