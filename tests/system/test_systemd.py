@@ -401,13 +401,12 @@ for _ in range(400):
 
 
 def test_a_burst_of_connections_does_not_fail_the_socket(machine, box):
-    """Above MaxConnections; systemd's default is 200 connections in 2 s."""
-    with machine.drop_in("swiftdrop.socket",
-                         "[Socket]\nMaxConnections=1\n"):
+    """Above MaxConnections; systemd's default is 200 connections in 2 s, which
+    are longer here for a machine that is busy."""
+    with machine.drop_in("swiftdrop.socket", "[Socket]\nMaxConnections=1\n"
+                         "TriggerLimitIntervalSec=60\n"):
         with _greeted(machine):
-            begin = time.monotonic()
             machine.run("/usr/bin/python3", "-c", BURST, SOCKET)
-            assert time.monotonic() < begin + 4
         assert machine.show("swiftdrop.socket", "ActiveState") == "active"
         _wait(lambda: not _sessions(machine))
         assert _send()[0] == 250
