@@ -40,7 +40,8 @@
 #endif
 
 enum {
-	FAULTS_MAX = 64 * 1024 /* octets of all that is wrong */
+	FAULTS_MAX = 64 * 1024, /* octets of all that is wrong */
+	ALARM_LATE_S = 20       /* for objects to be deleted, and the log */
 };
 
 /* What the command line asks for. */
@@ -323,6 +324,9 @@ serve(const struct options *o, bool stderr_is_free)
 	log_open(config.smtp.log, stderr_is_free);
 	clear_environment();
 	say_lines(LOG_LEVEL_WARNING, &config.warnings, false);
+	/* A library that waits for itself holds a place here no longer. */
+	(void)alarm((unsigned)(config.smtp.session_limit_s +
+			       config.smtp.deadline_s + ALARM_LATE_S));
 	session_run(&config, STDIN_FILENO, STDOUT_FILENO,
 	    signalfd(-1, &term, SFD_CLOEXEC));
 	log_close();

@@ -144,6 +144,20 @@ def test_no_memory_for_a_reply_ends_the_session(bench, store, preload):
     assert len(ends) > 3
 
 
+def test_library_that_hangs_ends_with_the_session(bench, store, preload):
+    """20 s above both limits the process is killed."""
+    config = bench.config(
+        SMTP={"log": "none", "session_limit": "1", "deadline": "1"},
+        box=account(store, "tempurl"))
+    session = program.Session(
+        ("-c", config), env=preload(OURS, False) | {"FAIL_HANGS": "1"})
+    assert [session.reply().code, *(session.cmd(line).code
+                                    for line in DIALOGUE)][-1] == 354
+    session.send(program.stuffed(MAIL))
+    assert session.process.wait(40) == -signal.SIGALRM
+    assert store.objects == {}
+
+
 def replies_until_the_end(session):
     """The codes of talk(), of which the seventh is for the mail data.
 
