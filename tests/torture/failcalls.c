@@ -93,7 +93,9 @@ write(int fd, const void *p, size_t n)
 }
 
 /* As poll.h declares it nobody reads what he is given. */
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 int
 poll(struct pollfd *fds, nfds_t n, int wait)
