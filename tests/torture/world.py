@@ -25,8 +25,8 @@ MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
                          "REJECT refused by the server behind}}",
         "in_flow_delay": "0", "service_throttle_time": "1s",
         "notify_classes": "",
-        # Of the lenient port; the other one has its own. Of spawn(8), which
-        # may not kill what runs longer.
+        # Of the lenient port; the other one has its own. Of spawn(8): before
+        # Postfix 3.10 it cannot kill what runs longer.
         "smtpd_proxy_timeout": f"{PROXY_TIMEOUT}s",
         "command_time_limit": f"{DEADLINE}s"}
 SMALL = 1024 * 1024
