@@ -182,7 +182,10 @@ class Reconciled:
                 not (entry.status == 78 and self.has_call()):
             add("crash", attempt, f"status {entry.status}")
         for how in entry.spawned:
-            if not (entry.killed and how == "killed by signal 9"):
+            # SIGTERM ends a filter that has not begun to wait for it.
+            if not (entry.killed and how == "killed by signal 9") and not (
+                    "term filter" in entry.faults
+                    and how == "killed by signal 15"):
                 add("crash", attempt, how)
         for status in entry.logins:
             if status not in (0, 69) and not (
