@@ -3,10 +3,14 @@
 
 import glob
 import os
+import platform
 import shutil
 import subprocess
 
 from .process import LabError
+
+# Which one this is.
+RELEASE = platform.freedesktop_os_release()["VERSION_CODENAME"]
 
 
 def build(tree, folder):

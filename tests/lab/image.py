@@ -6,12 +6,11 @@ import ctypes
 import json
 import os
 import pathlib
-import platform
 import subprocess
 import time
 import uuid
 
-from . import process
+from . import debian, process
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 BASE = "localhost/swiftdrop-test-base"
@@ -20,8 +19,6 @@ BASE_DAYS = 7
 # What its labels say of it.
 SOURCE = "https://git.example.org/swiftdrop"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-# The image is made of the Debian that this is.
-RELEASE = platform.freedesktop_os_release()["VERSION_CODENAME"]
 CLONE_NEWNET = 0x40000000
 CAPABILITIES = ("SETUID", "SETGID", "NET_BIND_SERVICE")
 # What podman makes writable below a read-only root. Its own option against
@@ -80,7 +77,8 @@ class Podman:
                                          stdout=subprocess.PIPE, stderr=output)
                 subprocess.run(
                     ["mmdebstrap", "--variant=minbase", *arch,
-                     "--include=ca-certificates", RELEASE, tar, "-"],
+                     "--include=ca-certificates", debian.RELEASE, tar,
+                     "-"],
                     check=True, input=sources.stdout, stdout=output,
                     stderr=output)
             self.run("import", *arch, tar, base)

@@ -9,7 +9,6 @@ done, /proc the peak of memory. bench/run measures the times.
 
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import subprocess
 import pytest
 
 from helpers import program
+from lab import debian
 
 BUNDLES = ("ca-certificates.crt", "cert.pem", "ca-bundle.crt")
 AUTHORITIES = 40
@@ -203,7 +203,6 @@ def test_texts_say_what_was_measured(tmp_path):
 
 
 COUNT = program.TOP / "bench/instructions"
-RELEASE = platform.freedesktop_os_release()["VERSION_CODENAME"]
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +224,7 @@ def test_a_rise_of_4_percent_is_found(counted, tmp_path):
     for name, scene, number in re.findall(
             r"^(\S+) +(.*?) +([\d,]{6,}) \(", counted.stdout, re.M):
         number = int(number.replace(",", ""))
-        baseline[RELEASE][name][scene] = number / (
+        baseline[debian.RELEASE][name][scene] = number / (
             1.04 if name == "swiftdrop.static" else 1.02)
     planted = tmp_path / "planted.json"
     planted.write_text(json.dumps(baseline))
@@ -242,4 +241,4 @@ def test_a_release_without_a_baseline_fails(tmp_path):
     planted.write_text('{"another": {}}')
     done = subprocess.run([COUNT, planted], stdout=subprocess.PIPE, text=True)
     assert done.returncode == 1
-    assert f'has nothing of {RELEASE}: "make baseline"' in done.stdout
+    assert f'has nothing of {debian.RELEASE}: "make baseline"' in done.stdout

@@ -24,7 +24,7 @@ import urllib.request
 import pytest
 
 import lab
-from lab import image, process
+from lab import debian, image, process
 from lab.rspamd import Dns, Rspamd
 
 RECIPIENTS = ["a@example.org", "b@example.org"]
@@ -160,7 +160,7 @@ def test_holds_the_listed_files_and_no_others(podman, target):
         path = re.sub("/doc/[^/]*/", "/doc/PACKAGE/", path)
         found.add(path)
         assert not entry.mode & (stat.S_ISUID | stat.S_ISGID), path
-    release = "" if image.RELEASE == "bookworm" else f".{image.RELEASE}"
+    release = "" if debian.RELEASE == "bookworm" else f".{debian.RELEASE}"
     listed = (image.TREE / "image" / f"files.{target}{release}"
               ).read_text().split()
     assert sorted(found - {"/lib64"}) == sorted(listed)
