@@ -149,13 +149,15 @@ class Machine:
         """Returns where a file of the container is found from outside."""
         return f"/proc/{self.leader}/root{path}"
 
-    def write(self, path, text, mode=0o644):
-        """Makes a file, and the folders above it."""
+    def write(self, path, text, mode=0o644, group=None):
+        """Makes a file, and the folders above it; group is one of here."""
         outside = self.path(path)
         os.makedirs(os.path.dirname(outside), exist_ok=True)
         with open(outside, "w") as file:
             os.fchmod(file.fileno(), mode)
             file.write(text)
+        if group is not None:
+            self.run("chgrp", group, path)
 
     def show(self, unit, *names):
         """Returns properties of a unit; one name: its value alone."""

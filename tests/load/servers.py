@@ -171,7 +171,8 @@ class Booted(Front):
     def configure(self, account):
         self._machine.write("/etc/swiftdrop.ini", lab.ini_text({
             "SMTP": {"reinject": "127.0.0.1:10026"},
-            "orders": {"recipients": RECIPIENT, **account}}), mode=0o600)
+            "orders": {"recipients": RECIPIENT, **account}}), mode=0o640,
+            group="swiftdrop")
 
     def start(self):
         machine = self._machine
@@ -200,8 +201,7 @@ class Booted(Front):
             "systemctl", "list-units", "--all", "--plain", "--no-legend",
             self.SESSIONS).stdout.split("\n")[:-1]
         paths = self._machine.run(
-            "find", "/run/credentials", "/var/tmp", "/tmp", "-name",
-            "*swiftdrop@*").stdout.split()
+            "find", "/var/tmp", "/tmp", "-name", "*swiftdrop@*").stdout.split()
         return units + paths + queued(
             self._machine.path("/var/spool/postfix"))
 

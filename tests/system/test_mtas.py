@@ -75,7 +75,8 @@ class Host:
         self.machine.write("/etc/swiftdrop.ini", lab.ini_text({
             "SMTP": {"hostname": self.machine.name, **smtp},
             "PRODUCTION": {"recipients": ", ".join(recipients),
-                           "retries": 0, **self.container.options()}}), 0o600)
+                           "retries": 0, **self.container.options()}}),
+            0o640, "swiftdrop")
 
     def listen(self):
         self.machine.write(DROP_IN, block_of("[Unit]"))

@@ -26,8 +26,6 @@ TREE = Host.tree
 MESSAGE_ID = "<20261128.7F@example.net>"
 CONTAINER = "mail-production"
 IMPORT = "/usr/local/bin/import-mail"
-# Each has to be handed the secret that swiftdrop.ini names.
-FILTER_UNITS = ("swiftdrop@", "swiftdrop-check", "swiftdrop-login")
 
 
 class Site(Host):
@@ -39,12 +37,6 @@ class Site(Host):
         self.cloud.put_container(CONTAINER)
         shutil.copy(package, machine.path("/root/swiftdrop.deb"))
         self.run("dpkg -i /root/swiftdrop.deb")
-        for unit in FILTER_UNITS:
-            machine.write(
-                f"/etc/systemd/system/{unit}.service.d/override.conf",
-                "[Service]\nLoadCredential=swiftdrop.secret:"
-                "/etc/swiftdrop.secret\n")
-        self.run("systemctl daemon-reload")
         self.configure()
         self.run("systemctl start swiftdrop.socket")
         self.start_postfix(
@@ -62,7 +54,8 @@ class Site(Host):
             account = self.credential(self.keystone.application_credential_id)
             secret = self.keystone.application_credential_secret
         self.write_ini(INI, account)
-        self.machine.write("/etc/swiftdrop.secret", secret + "\n", 0o600)
+        self.machine.write("/etc/swiftdrop.secret", secret + "\n", 0o640,
+                           "swiftdrop")
 
     def credential(self, id_):
         return {"authurl": f"https://{KEYSTONE}:5000/v3",
@@ -75,7 +68,8 @@ class Site(Host):
         self.machine.write(path, lab.ini_text({
             "SMTP": {"reinject": "127.0.0.1:10026"},
             "PRODUCTION": {"recipients": "orders@example.org",
-                           "container": CONTAINER, **account}}), 0o600)
+                           "container": CONTAINER, **account}}), 0o640,
+            "swiftdrop")
 
     def write_reader(self, path, key):
         options = {**self.keystone.options(), "key": key}
@@ -246,7 +240,7 @@ def test_an_application_credential(site, take):
     assert site.stores()
     site.machine.write(f"{TREE}/new.secret", secret + "\n")
     site.write_ini(f"{TREE}/new.ini", site.credential(id_))
-    site.run(take("install -m 600 new.secret"))
+    site.run(take("install -m 640 -g swiftdrop"))
     for unit in ("swiftdrop-check", "swiftdrop-login"):
         assert site.machine.show(unit, "Result") == "success"
     token = json.loads(site.run("cat /run/swiftdrop/token"))

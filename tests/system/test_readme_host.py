@@ -24,7 +24,6 @@ story = test_readme.story
 
 KEYSTONE = "keystone.example.org"
 INI = "/etc/swiftdrop.ini"
-UNITS = ("swiftdrop@", "swiftdrop-check", "swiftdrop-login")
 MAIL = "From: a@example.net\r\nSubject: hello\r\n\r\nA line.\r\n"
 
 
@@ -99,17 +98,11 @@ class Host:
             kill $!
             wait $!""")
 
-    def write_secret(self, path, secret, mode):
-        """Writes a file that belongs to whom the configuration belongs."""
-        self.machine.write(path, secret + "\n", mode)
+    def write_secret(self, path, secret):
+        """Writes a file with the owner, group and mode of the configuration."""
+        self.machine.write(path, secret + "\n")
         self.run(f"chown --reference={INI} {path}")
-
-    def drop_in(self, text):
-        """Does what "systemctl edit" of the services does."""
-        for unit in UNITS:
-            self.machine.write(
-                f"/etc/systemd/system/{unit}.service.d/override.conf", text)
-        self.run("systemctl daemon-reload")
+        self.run(f"chmod --reference={INI} {path}")
 
     def check_unit(self):
         """Tells how swiftdrop-check.service ended."""
@@ -177,7 +170,7 @@ def test_host_by_the_readme(story, host):
     assert count == 1
     host.machine.write(INI, configuration, 0o640)
     secret = host.keystone.application_credential_secret
-    host.write_secret("/etc/swiftdrop.secret", secret, 0o640)
+    host.write_secret("/etc/swiftdrop.secret", secret)
 
     # One container is missing when the example of a failure is taken.
     post, check = take("swift post mail-production"), take("runuser -u ")
@@ -235,9 +228,8 @@ def test_host_by_the_readme(story, host):
     host.run("postfix reload")
     host.run(take("tests/install build debian"))
     host.run(take("make install && systemd-sysusers"))
-    host.machine.write(INI, configuration, 0o600)
-    host.write_secret("/etc/swiftdrop.secret", secret, 0o600)
-    host.drop_in(take("[Service]"))
+    host.machine.write(INI, configuration, 0o640, "swiftdrop")
+    host.write_secret("/etc/swiftdrop.secret", secret)
     host.run(take("install -D -m 644"))
     host.run(take("systemctl start swiftdrop-check"))
     assert host.check_unit() == "success"
@@ -263,7 +255,7 @@ def test_units_step_by_step(story, host):
                        '#!/bin/sh\ncat /root/edited.ini > "$1"\n', 0o755)
     host.machine.write("/etc/orders.key", key, 0o600)
     host.run(take("make && make install"))
-    host.drop_in(take("[Service]"))
+    host.write_secret("/etc/orders.key", key)
     host.start_postfix(
         "".join(line for line in
                 readme_block("cp postfix/main.cf").splitlines(True)

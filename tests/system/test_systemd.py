@@ -15,6 +15,7 @@ import re
 import shutil
 import smtplib
 import socket
+import stat
 import statistics
 import subprocess
 import tarfile
@@ -111,7 +112,7 @@ def _write_ini(machine, box, **account):
     machine.write("/etc/swiftdrop.ini", lab.ini_text({
         "SMTP": {"reinject": "127.0.0.1:10026"},
         "orders": {k: v for k, v in options.items() if v is not None}}),
-        mode=0o600)
+        mode=0o640, group="swiftdrop")
 
 
 def _sessions(machine):
@@ -486,12 +487,16 @@ def test_stopping_a_session_that_waits_ends_it_with_421(machine, box):
 
 
 def test_an_upgrade_loses_no_session(machine, box, package, tmp_path):
-    """Nor a connection: the socket listens all the time."""
+    """Nor a connection: the socket listens all the time. A configuration with
+    the mode of earlier days can be read by the next session."""
     newer = _newer(package, tmp_path)
     shutil.copy(newer, machine.path("/root/newer.deb"))
+    ini = machine.path("/etc/swiftdrop.ini")
     since = machine.show("swiftdrop.socket", "ActiveEnterTimestampMonotonic")
     program = os.stat(machine.path(PROGRAM)).st_ino
     with _greeted(machine) as client:
+        os.chown(ini, 0, 0)
+        os.chmod(ini, 0o600)
         done = machine.run("dpkg", "-i", "/root/newer.deb",
                            stdin=subprocess.DEVNULL)
         assert "Unpacking swiftdrop (9.9)" in done.stdout
@@ -503,6 +508,7 @@ def test_an_upgrade_loses_no_session(machine, box, package, tmp_path):
         _say(client, b"", b"250 2.0.0")
     assert box.only()[2] == MESSAGE
     assert _send()[0] == 250
+    assert stat.S_IMODE(os.stat(ini).st_mode) == 0o640
     # The tests that follow are about the package as it is.
     machine.run("dpkg", "-i", "/root/swiftdrop.deb", stdin=subprocess.DEVNULL)
 
@@ -523,15 +529,17 @@ def _newer(package, folder):
 
 # ---- secrets and the sandbox ----------------------------------------------
 
-def test_secrets_in_files_of_root_alone(machine, box):
-    """The configuration is 0600 root already; here the password, too."""
+@pytest.mark.parametrize("mode, group, handed_over", (
+    (0o640, "swiftdrop", ""),
+    (0o600, "root", "[Service]\nLoadCredential=orders.key:/etc/orders.key\n")))
+def test_secrets_in_files(machine, box, mode, group, handed_over):
+    """Of the filter's group, or of root alone and handed over by systemd."""
     key = box.options()["key"]
-    machine.write("/etc/orders.key", key + "\n", mode=0o600)
+    machine.write("/etc/orders.key", key + "\n", mode, group)
     _write_ini(machine, box, key=None, key_file="orders.key")
-    credential = "[Service]\nLoadCredential=orders.key:/etc/orders.key\n"
     try:
-        with machine.drop_in("swiftdrop@.service", credential), \
-                machine.drop_in("swiftdrop-check.service", credential):
+        with machine.drop_in("swiftdrop@.service", handed_over), \
+                machine.drop_in("swiftdrop-check.service", handed_over):
             assert _send()[0] == 250
             machine.run("systemctl", "start", "swiftdrop-check.service")
         done = machine.run("swiftdrop", "check")
@@ -653,9 +661,11 @@ def test_the_check_shows_a_broken_account(machine, box):
     assert "check: account=orders, " in _check_fails(machine)
     _write_ini(machine, box, key=None, key_file="missing")
     assert "key_file: cannot read" in _check_fails(machine)
-    # Nor does a mail find a configuration that is gone.
+    # Nor does a mail find a configuration that is gone, or root's alone.
+    os.chmod(machine.path("/etc/swiftdrop.ini"), 0o600)
+    assert "/etc/swiftdrop.ini: Permission denied" in _check_fails(machine)
     os.unlink(machine.path("/etc/swiftdrop.ini"))
-    assert "Failed to set up credentials" in _check_fails(machine)
+    assert "/etc/swiftdrop.ini: No such file" in _check_fails(machine)
 
     _write_ini(machine, box)
     machine.run("systemctl", "start", "swiftdrop-check.service")
@@ -796,10 +806,9 @@ def test_a_failed_login_shows_and_leaves_the_file(machine, box):
 
 BARE = """
 [Service]
-ExecStart=/usr/sbin/swiftdrop -c %d/swiftdrop.ini
+ExecStart=/usr/sbin/swiftdrop -c /etc/swiftdrop.ini
 StandardInput=socket
 StandardError=journal
-LoadCredential=swiftdrop.ini:/etc/swiftdrop.ini
 """
 
 
