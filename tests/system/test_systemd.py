@@ -549,6 +549,13 @@ def test_secrets_in_files(machine, box, mode, group, handed_over):
     box.only()
 
 
+def test_a_session_mounts_nothing_outside(machine, box):
+    """As LoadCredential= does: all other sessions would have to look at it."""
+    before = machine.run("cat", "/proc/1/mountinfo").stdout
+    with _greeted(machine):
+        assert machine.run("cat", "/proc/1/mountinfo").stdout == before
+
+
 def test_what_a_session_may_not(machine, box):
     user = machine.run("id", "-u", "swiftdrop").stdout.strip()
     with _greeted(machine):
