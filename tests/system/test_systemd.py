@@ -15,7 +15,6 @@ import re
 import shutil
 import smtplib
 import socket
-import stat
 import statistics
 import subprocess
 import tarfile
@@ -487,16 +486,12 @@ def test_stopping_a_session_that_waits_ends_it_with_421(machine, box):
 
 
 def test_an_upgrade_loses_no_session(machine, box, package, tmp_path):
-    """Nor a connection: the socket listens all the time. A configuration with
-    the mode of earlier days can be read by the next session."""
-    newer = _newer(package, tmp_path)
+    """Nor a connection: the socket listens all the time."""
+    newer = _versioned(package, "9.9", tmp_path)
     shutil.copy(newer, machine.path("/root/newer.deb"))
-    ini = machine.path("/etc/swiftdrop.ini")
     since = machine.show("swiftdrop.socket", "ActiveEnterTimestampMonotonic")
     program = os.stat(machine.path(PROGRAM)).st_ino
     with _greeted(machine) as client:
-        os.chown(ini, 0, 0)
-        os.chmod(ini, 0o600)
         done = machine.run("dpkg", "-i", "/root/newer.deb",
                            stdin=subprocess.DEVNULL)
         assert "Unpacking swiftdrop (9.9)" in done.stdout
@@ -508,23 +503,48 @@ def test_an_upgrade_loses_no_session(machine, box, package, tmp_path):
         _say(client, b"", b"250 2.0.0")
     assert box.only()[2] == MESSAGE
     assert _send()[0] == 250
-    assert stat.S_IMODE(os.stat(ini).st_mode) == 0o640
     # The tests that follow are about the package as it is.
     machine.run("dpkg", "-i", "/root/swiftdrop.deb", stdin=subprocess.DEVNULL)
 
 
-def _newer(package, folder):
-    """Returns the same package under a later version."""
-    tree = folder / "newer"
+@pytest.mark.parametrize("linked", (False, True))
+def test_the_configuration_of_before_can_be_read(machine, box, package,
+                                                 tmp_path, linked):
+    """From the moment when the new units are there."""
+    older = _versioned(package, "0.1.0", tmp_path)
+    shutil.copy(older, machine.path("/root/older.deb"))
+    machine.run("dpkg", "-i", "/root/older.deb", stdin=subprocess.DEVNULL)
+    ini = machine.path("/etc/swiftdrop.ini")
+    if linked:
+        os.rename(ini, machine.path("/etc/real.ini"))
+        os.symlink("real.ini", ini)
+    machine.run("chown", "root:root", "/etc/swiftdrop.ini")
+    machine.run("chmod", "600", "/etc/swiftdrop.ini")
+    try:
+        machine.run("dpkg", "--unpack", "/root/swiftdrop.deb",
+                    stdin=subprocess.DEVNULL)
+        assert _send()[0] == 250
+        assert machine.run("stat", "-L", "-c", "%U:%G:%a", "/etc/swiftdrop.ini"
+                           ).stdout == "root:swiftdrop:640\n"
+    finally:
+        machine.run("dpkg", "--configure", "swiftdrop",
+                    stdin=subprocess.DEVNULL)
+        os.unlink(ini)
+    box.only()
+
+
+def _versioned(package, version, folder):
+    """Returns the same package under another version."""
+    tree = folder / version
     subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
     control = tree / "DEBIAN/control"
     text = control.read_text()
-    control.write_text(re.sub(r"^Version: .*", "Version: 9.9", text,
+    control.write_text(re.sub(r"^Version: .*", f"Version: {version}", text,
                               flags=re.MULTILINE))
     subprocess.run(["dpkg-deb", "-b", "--root-owner-group", tree,
-                    folder / "newer.deb"], check=True,
+                    folder / f"{version}.deb"], check=True,
                    stdout=subprocess.DEVNULL)
-    return folder / "newer.deb"
+    return folder / f"{version}.deb"
 
 
 # ---- secrets and the sandbox ----------------------------------------------
