@@ -11,15 +11,18 @@
  *
  *   stored     what was answered 2yz is in each account, whole, and the server
  *              behind has taken it
- *   forwarded  what was refused is not forwarded, but where the answer to the
- *              dot was lost (swiftdrop(8), DELIVERY), which the log says
+ *   forwarded  what was refused is not forwarded, but in two windows
+ *              (swiftdrop(8), DELIVERY): the answer to the dot was lost,
+ *              which the log says; or the server behind refused what it had
+ *              queued, which no line says
  *   named      an object that stays and was not answered 2yz is named in the
  *              log, unless the program died
  *
  * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412, TRUST_202,
  * NO_WITHDRAW, NOT_FOUND_IS_GONE and ANY_5XX_IS_SWIFTS each put a fault into
  * the program that must show.  -DLATE takes away what is assumed of the world:
- * that a PUT which Swift itself has answered is over.
+ * that a PUT which Swift itself has answered is over.  -DWITHOUT_LOST and
+ * WITHOUT_QUEUED_4YZ each take one window out of what must hold.
  */
 
 #define ACCOUNTS 2
@@ -51,6 +54,7 @@ mtype:content object[ACCOUNTS * NAMES] = NOTHING;
 byte coming[ACCOUNTS * NAMES]; /* PUTs without an answer that go on */
 bool named[ACCOUNTS * NAMES];  /* in a line in-doubt */
 bool forwarded, dot_in_doubt, died;
+bool queued_4yz; /* forwarded, and the dot refused */
 mtype:http status;
 mtype:reply sent = NONE;
 
@@ -158,6 +162,8 @@ inline world_dot() {
 		if
 		:: outcome = INJECT_OK
 		:: outcome = INJECT_IN_DOUBT
+		/* Postfix, where cleanup(8) is killed before it says so. */
+		:: queued_4yz = true; outcome = INJECT_REFUSED
 		fi
 	:: outcome = INJECT_REFUSED
 	:: outcome = INJECT_IN_DOUBT
@@ -523,6 +529,18 @@ inline receive() {
 	coming[(i) * NAMES + n] > 0)
 #define PROMISED(i, n) (sent == REPLY_2YZ && name[i] == n)
 
+/* The two windows in which what was refused is forwarded. */
+#ifdef WITHOUT_LOST
+#define LOST false
+#else
+#define LOST dot_in_doubt
+#endif
+#ifdef WITHOUT_QUEUED_4YZ
+#define QUEUED_4YZ false
+#else
+#define QUEUED_4YZ queued_4yz
+#endif
+
 bool holds_stored, holds_forwarded, holds_named;
 
 init {
@@ -535,7 +553,7 @@ end:	skip;
 			(!to_others || forwarded));
 		assert(holds_stored);
 		holds_forwarded = !(forwarded && sent == REPLY_4YZ) ||
-			dot_in_doubt;
+			LOST || QUEUED_4YZ;
 		assert(holds_forwarded);
 		i = 0;
 		do

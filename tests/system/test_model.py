@@ -75,6 +75,13 @@ def test_what_is_assumed_of_the_world_is_needed(tmp_path):
     assert spin(tmp_path, "TRIES=2", "LATE").violated == "named"
 
 
+@pytest.mark.parametrize("window", ("LOST", "QUEUED_4YZ"))
+def test_each_window_is_needed(window, tmp_path):
+    """Without it a message that was refused and is forwarded is found."""
+    assert spin(tmp_path, "TRIES=2",
+                f"WITHOUT_{window}").violated == "forwarded"
+
+
 # The calls of both.
 
 def calls(body, known):
