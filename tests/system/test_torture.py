@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from conftest import TREE
-from torture import mutants, plan, run, world
+from torture import ledger, mutants, plan, run, world
 
 SEED = 17
 MAILS = 120
@@ -63,6 +63,33 @@ def test_a_seed_repeats_the_plan():
     def begin(seed):
         return list(itertools.islice(plan.batches(seed), 20))
     assert begin(7) == begin(7) != begin(8)
+
+
+@pytest.mark.parametrize("event, those", (
+    ("kill filter", {"postfix"}), ("stop spawn", {"postfix"}),
+    ("term smtpd", {"postfix", "forward"}),
+    ("kill cleanup", {"postfix", "forward"}),
+    ("rspamd pause", {"rspamd"}), ("swift kill", {"postfix", "rspamd"}),
+    ("keystone-swift stop", {"keystone"}), ("keystone kill", {"keystone"})))
+def test_an_event_touches_whom_it_can(event, those):
+    mails = {"postfix": plan.Attempt(1, 9, "a", entry="postfix"),
+             "forward": plan.Attempt(2, 9, "f"),
+             "rspamd": plan.Attempt(3, 9, "ab", "tempurl", rspamd="asked"),
+             "keystone": plan.Attempt(4, 9, "a", "3")}
+    assert {name for name, one in mails.items()
+            if one.may_meet(event)} == those
+
+
+def test_an_event_is_noted_where_it_has_hit(around, tmp_path):
+    path = tmp_path / "ledger"
+    crowd = run.Crowd(around, ledger.Ledger(path), {})
+    crowd._running = {1: plan.Attempt(1, 9, "a", entry="postfix"),
+                      2: plan.Attempt(2, 9, "a", rspamd="asked")}
+    crowd.meet("kill filter")   # There is none.
+    assert not ledger.read(path)
+    crowd.meet("rspamd pause")
+    assert {number: entry.faults for number, entry in
+            ledger.read(path).items()} == {2: ["rspamd pause"]}
 
 
 @pytest.mark.parametrize("first, name", enumerate(mutants.MUTANTS))

@@ -133,6 +133,19 @@ class Attempt:
                    (not actions or fault.action.split(":")[0] in actions)
                    for fault in self.faults)
 
+    def may_meet(self, event):
+        """Whether an event of the world can touch it."""
+        words = set(event.split())
+        if words & {"filter", "spawn"}:
+            return self.entry == "postfix"
+        if words & {"smtpd", "cleanup"}:
+            return self.entry == "postfix" or "f" in self.targets
+        if "rspamd" in words:
+            return bool(self.rspamd)
+        with_keystone = words & {"keystone", "keystone-swift"}
+        return bool(self.accounts) and \
+            (self.auth == "3") == bool(with_keystone)
+
 
 def store_fault(rng):
     kind = rng.choice(("AUTH", "PUT", "PUT", "PUT", "HEAD", "DELETE"))
@@ -290,9 +303,11 @@ def vary(made, rng):
         not made.has("call") and not made.has("clock") and made.size < LARGE[0]
 
 
-EVENTS = ("swift kill", "swift stop", "swift pause", "keystone stop",
-          "keystone pause", "keystone kill", "rspamd kill", "rspamd stop",
-          "rspamd pause")
+# There is a Swift of its own behind Keystone.
+EVENTS = tuple(
+    f"{name} {what}" for name in ("swift", "keystone-swift", "keystone",
+                                  "rspamd")
+    for what in ("kill", "stop", "pause"))
 POSTFIX_EVENTS = tuple(
     f"{what} {name}" for what in ("kill", "term", "stop")
     for name in ("filter", "smtpd", "cleanup", "spawn"))

@@ -58,15 +58,18 @@ class Crowd:
         return self._around.make_containers(attempt)
 
     def meet(self, event):
+        """Lets it happen, and notes it of those that it can have touched."""
         with self._lock:
             self._hit = dict(self._running)
-        self._around.happen(*event.split())
-        time.sleep(AFTERMATH)
+        happened = self._around.happen(*event.split())
+        if happened and "filter" not in event:  # It has one mail.
+            time.sleep(AFTERMATH)
         with self._lock:
             hit, self._hit = self._hit, None
-        for attempt in hit.values():
+        for attempt in filter(lambda one: happened and one.may_meet(event),
+                              hit.values()):
             self._book.note(attempt, "fault", text=event)
-            if event == "kill filter" and attempt.entry == "postfix":
+            if event == "kill filter":
                 self._book.note(attempt, "killed", killed=True)
 
 

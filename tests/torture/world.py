@@ -279,28 +279,35 @@ class World:
         return found
 
     def happen(self, what, how):
-        """Lets it happen, and all is well again. Only in the main thread: a
-        server ends with the thread that started it."""
+        """Lets it happen, and all is well again; returns whether there was
+        anything for it to happen to. Only in the main thread: a server ends
+        with the thread that started it."""
         servers = {"swift": self.swift, "rspamd": self.rspamd,
+                   "keystone-swift": self.keystone_swift,
                    "keystone": self.keystone_swift and
                    self.keystone_swift.keystone}
         time.sleep(0.2)
         if what not in servers:
-            self.signal(what, how)
-        elif servers[what]:
+            return self.signal(what, how)
+        if servers[what]:
             self._hurt(servers[what], how)
+        return bool(servers[what])
 
     def signal(self, what, name):
-        """kill, term or stop (for a while) all processes of a name."""
+        """kill, term or stop (for a while) all processes of a name; returns
+        whether there was one."""
         pids = self.processes(name)
+        hit = False
         signals = {"kill": [signal.SIGKILL], "term": [signal.SIGTERM],
                    "stop": [signal.SIGSTOP, signal.SIGCONT]}[what]
         for number in signals:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-            if number == signal.SIGSTOP:
+                    hit = True
+            if number == signal.SIGSTOP and hit:
                 time.sleep(STOPPED)
+        return hit
 
     @staticmethod
     def _hurt(server, how):
