@@ -70,6 +70,17 @@ MUTANTS = {
         r"(\tif [^;]*inject_commit[^;]*;\n)", r"\3\2\1",
         ("af", ("store", "PUT.head", "answer:413", 0)),
         ("abf", ("store", "PUT.head", "answer:500", 0))),
+    "two forwards": Mutant(
+        "twice", "deliver.c",
+        r"(refuse_inject\(d, inject_commit[^;]*;\n)",
+        r"\1\tif (r == NULL && d->injected.n > 0) {\n"
+        r"\t\tinject_end(d->inject);\n"
+        r"\t\t(void)inject_recipient(d->inject, d->injected.transaction,\n"
+        r"\t\t    d->injected.recipients[0]);\n"
+        r"\t\t(void)inject_content(d->inject, &d->message, "
+        r"d->deadline_ms);\n"
+        r"\t\t(void)inject_commit(d->inject, d->deadline_ms);\n\t}\n",
+        ("f",), ("af",)),
     "half of it forwarded": Mutant(
         "damaged", "inject.c",
         r"(stuff\(&out, before, in, n > 0 \? \(size_t\)n)( : 0\);)",

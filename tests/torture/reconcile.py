@@ -348,6 +348,9 @@ class Reconciled:
     def judge_forward(self):
         if not all(self.copies):
             self.result.add("damaged", self.attempt, "as it was forwarded")
+        if len(self.copies) > 1:
+            self.result.add("twice", self.attempt,
+                            f"{len(self.copies)} forwards")
         if "f" not in self.attempt.targets:
             if self.copies:
                 self.result.add("phantom", self.attempt, "never asked for")
@@ -355,8 +358,6 @@ class Reconciled:
         if self.is_acknowledged:
             if not self.copies:
                 self.result.add("lost", self.attempt, "not forwarded")
-            if len(self.copies) > 1:
-                self.result.counts["forwarded twice"] += 1
             self.result.counts["forwarded"] += 1
             return
         if not self.copies:
