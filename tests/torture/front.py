@@ -12,7 +12,7 @@ import time
 from . import client, mails
 from .plan import PATIENCE
 from .tokens import TokenFile
-from .world import STOPPED
+from .world import STOPPED_LONG
 
 OF_ATTEMPT = re.compile(r"<t(\d+)@client\.example>|object=t(\d+)[ab]/")
 ENDED = re.compile(r"/spawn\[\d+\]: warning: command \S+ (.*)$", re.M)
@@ -27,8 +27,8 @@ def deliver(attempt, world, ledger, binary):
     ledger.note(attempt, "mail", sha256=mails.sha256(content),
                 size=len(content))
     with lock:
-        def act(action, _):
-            return signal_filters(world, action, attempt, ledger)
+        def act(action, argument):
+            return signal_filters(world, action, argument, attempt, ledger)
 
         proxies = client.proxies(attempt, world, ledger, act)
         folder = world.folder / f"t{attempt.number}"
@@ -73,13 +73,13 @@ def ended(attempt, ledger, text):
     ledger.note(attempt, "ended", spawned=spawned)
 
 
-def signal_filters(world, action, attempt, ledger):
+def signal_filters(world, action, argument, attempt, ledger):
     """The signal of an action to the filter, or False."""
     if action not in ("kill", "term", "stop"):
         return False
     if action == "kill":
         ledger.note(attempt, "killed", killed=True)
-    world.signal(action, "filter")
+    world.signal(f"{action}:{argument}", "filter")
     return True
 
 
@@ -114,9 +114,9 @@ def send(attempt, world, ledger, content):
 def wait_for_the_filter(world, ledger, attempt):
     start = time.monotonic()
     while world.processes("filter"):
-        # Events stop it for 4 s, or what it waits for.
+        # Events stop it for 8 s, or what it waits for.
         if time.monotonic() - start - world.stalls.since(start) > \
-                PATIENCE + 2 * STOPPED:
+                PATIENCE + 2 * STOPPED_LONG:
             ledger.note(attempt, "ended", status="hangs")
             world.signal("kill", "filter")
             return

@@ -26,6 +26,7 @@ OTHER_POINTS = ("part", "head", "sent", "answer", "answered")
 AUTH_POINTS = (*OTHER_POINTS, "tail")
 CUTS = ("cut", "reset", "kill", "term", "stop:1", "stop:8", "delay:1",
         "delay:3")
+BEHIND_CUTS = (*CUTS, "delay:8")    # After the deadline.
 
 VERBS = ("EHLO", "XFORWARD", "MAIL", "RCPT", "DATA")
 PHASES = ("before", "after", "inside", "answered")
@@ -214,12 +215,13 @@ def behind_fault(rng):
                      rng.choice(("garble", "throttle")))
     if style == 2:
         return rng.choice((
-            Fault("behind", "greeting.after", rng.choice(CUTS)),
-            Fault("behind", "content.inside", rng.choice(CUTS)),
+            Fault("behind", "greeting.after", rng.choice(BEHIND_CUTS)),
+            Fault("behind", "content.inside", rng.choice(BEHIND_CUTS)),
             Fault("behind", "content.inside", "early:421 4.3.2 Bye"),
             Fault("behind", f"{rng.choice(VERBS)}.before",
                   "early:250 2.0.0 Ok")))
-    return Fault("behind", f"{place}.{rng.choice(PHASES)}", rng.choice(CUTS))
+    return Fault("behind", f"{place}.{rng.choice(PHASES)}",
+                 rng.choice(BEHIND_CUTS))
 
 
 def client_fault(rng):
@@ -296,7 +298,10 @@ def vary(made, rng):
     if rng.randrange(6) == 0:
         made.limit = "proxy" if made.entry == "postfix" else \
             rng.choice(("session", "client"))
-    made.many = rng.randrange(12) == 0
+    # Who waits before each of so many takes minutes.
+    made.many = rng.randrange(12) == 0 and not any(
+        f.point == "rcpt" and f.action.startswith("wait")
+        for f in made.faults)
     if "b" in made.targets and made.auth == "1" and not made.token_file:
         made.other_login = rng.choice(("", "operator", "tempurl"))
     made.sanitized = made.entry not in ("postfix", "pids") and rng.randrange(5) == 0 and \
@@ -309,7 +314,7 @@ EVENTS = tuple(
                                   "rspamd")
     for what in ("kill", "stop", "pause"))
 POSTFIX_EVENTS = tuple(
-    f"{what} {name}" for what in ("kill", "term", "stop")
+    f"{what} {name}" for what in ("kill", "term", "stop", "stop:8")
     for name in ("filter", "smtpd", "cleanup", "spawn"))
 
 

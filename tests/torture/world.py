@@ -30,7 +30,8 @@ MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
         "smtpd_proxy_timeout": f"{PROXY_TIMEOUT}s",
         "command_time_limit": f"{DEADLINE}s"}
 SMALL = 1024 * 1024
-STOPPED = 4     # seconds
+# Seconds: above the proxy's limit, and above the deadline and spawn(8)'s.
+STOPPED, STOPPED_LONG = 4, 8
 TEMPURL_KEY = "tempurl-key"
 # rspamd judges by a field of ours alone: GTUBE it looks for in small mails.
 VERDICT = """
@@ -294,8 +295,9 @@ class World:
         return bool(servers[what])
 
     def signal(self, what, name):
-        """kill, term or stop (for a while) all processes of a name; returns
-        whether there was one."""
+        """kill, term, stop or stop:SECONDS (for a while) all processes of a
+        name; returns whether there was one."""
+        what, _, seconds = what.partition(":")
         pids = self.processes(name)
         hit = False
         signals = {"kill": [signal.SIGKILL], "term": [signal.SIGTERM],
@@ -306,7 +308,7 @@ class World:
                     os.kill(pid, number)
                     hit = True
             if number == signal.SIGSTOP and hit:
-                time.sleep(STOPPED)
+                time.sleep(float(seconds or STOPPED))
         return hit
 
     @staticmethod
