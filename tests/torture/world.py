@@ -289,6 +289,10 @@ class World:
                    self.keystone_swift.keystone}
         time.sleep(0.2)
         if what not in servers:
+            # A filter is there for a moment.
+            end = time.monotonic() + 2
+            while not self.processes(how) and time.monotonic() < end:
+                time.sleep(0.05)
             return self.signal(what, how)
         if servers[what]:
             self._hurt(servers[what], how)
