@@ -3,12 +3,13 @@
 
 Its points are VERB.before (the command has not been passed on), VERB.after
 (it has, its answer has not come back), VERB.inside (half of the answer has),
-VERB.answered; greeting.after, content.inside, and dot like a verb.
+VERB.answered; greeting.after, content.before (nothing of it has been passed
+on) and content.inside (half of what came first has), and dot like a verb.
 """
 
 import time
 
-from .store import Cut, Proxy, receive
+from .store import SLOWLY, Cut, Proxy, receive
 
 
 class Behind(Proxy):
@@ -73,20 +74,34 @@ class Behind(Proxy):
 
     def content(self, client, upstream, files):
         """Mail data; the dot is held back and is a command of its own."""
-        window, before = b"\r\n" + files["client"], 2
-        first = True
-        while (end := window.find(b"\r\n.\r\n")) < 0:
-            out, window = window[:-4], window[-4:]
-            upstream.sendall(out[before:])
-            before -= min(before, len(out))
-            if first:
-                action, argument = self.at("content.inside", 1, client)
-                if action == "early":
-                    # Who says 421 goes; the dot may be on its way already.
-                    client.sendall(argument.encode() + b"\r\n")
-                    raise Cut()
-                first = False
-            window += receive(client)
+        number = self.count("content")
+        self.at_content("before", number, client)
+        # As if the line end of DATA were the content's.
+        window = b"\r\n" + (files["client"] or receive(client))
+        before, throttled = 2, None
+        while (end := window.find(b"\r\n.\r\n")) < 0 or throttled is None:
+            # Of what may be its end nothing.
+            sure = end if end >= 0 else max(len(window) - 4, 0)
+            if throttled is None:
+                sure = min(sure, len(window) // 2)
+            upstream.sendall(window[before:sure])
+            window, before = window[sure:], max(before - sure, 0)
+            if throttled is None:
+                throttled = self.at_content("inside", number, client)
+                continue
+            if throttled:
+                time.sleep(0.1)
+            window += receive(client, SLOWLY if throttled else 1 << 16)
         upstream.sendall(window[before:end + 2])
         files["client"] = window[end + 5:]
-        self.command(client, upstream, files, "dot", 1, b".\r\n")
+        self.command(client, upstream, files, "dot", self.count("dot"),
+                     b".\r\n")
+
+    def at_content(self, where, number, client):
+        """Returns whether it goes on slowly."""
+        action, argument = self.at(f"content.{where}", number, client)
+        if action == "early":
+            # Who says 421 goes; the dot may be on its way already.
+            client.sendall(argument.encode() + b"\r\n")
+            raise Cut()
+        return action == "throttle"

@@ -163,6 +163,7 @@ class Filter:
         self.clock = self.folder / "clock"
         self.process = None
         self.paused = 0
+        self.tried = 0      # mails that were begun
         self.last_step = 0  # when the dot was sent, or the client went
         self.proxies = proxies(attempt, world, ledger, self.act)
         self.spool = world.spool(attempt, self.folder)
@@ -282,6 +283,8 @@ class Filter:
     # The dialogue.
 
     def at(self, point):
+        if self.tried < self.attempt.tries:
+            return  # What is ours happens to the last one.
         for fault in self.attempt.faults:
             if fault.side == "clock" and fault.point == f"step:{point}":
                 self.note(str(fault))
@@ -326,23 +329,32 @@ class Filter:
             return
         self.say("EHLO client.example")
         self.say("XFORWARD NAME=client.example ADDR=192.0.2.1")
+        while self.tried < self.attempt.tries:
+            self.tried += 1
+            if not self.give(mails.stuffed(content)):
+                break
+        with contextlib.suppress(OSError):
+            self.say("QUIT")
+
+    def give(self, octets):
+        """One mail; returns whether another one may follow."""
         self.at("mail")
         if self.say(f"MAIL FROM:<{self.attempt.sender}>") != 250:
-            return
+            return False
         for recipient in self.attempt.recipients:
             self.at("rcpt")
             if self.say(f"RCPT TO:<{recipient}>") != 250:
-                return
+                return False
         self.at("data")
         if self.say("DATA") != 354:
-            return
-        octets = mails.stuffed(content)
+            return False
         half = len(octets) // 2
         self.socket.sendall(octets[:half])
         self.at("content")
         self.socket.sendall(octets[half:])
-        self.ledger.note(self.attempt, "dot", ended=True)
+        self.ledger.note(self.attempt, "dot")
         start, delay = time.monotonic(), self.delay()
+        paused = self.paused
         self.last_step = start
         try:
             self.socket.sendall(b".\r\n")
@@ -351,16 +363,15 @@ class Filter:
                    for f in self.attempt.faults):
                 time.sleep(0.3)
                 self.at("late")
-            self.reply()
-            self.ledger.note(self.attempt, "answer", answered=self.last)
+            code = self.reply()
+            self.ledger.note(self.attempt, "answer", text=self.last)
+            return code != 421
         finally:
             self.ledger.note(
                 self.attempt, "waited", paused=self.paused,
-                waited=time.monotonic() - start - self.paused
+                waited=time.monotonic() - start - (self.paused - paused)
                 - self._world.stalls.since(start)
                 - max(self.delay() - delay, 0))
-        with contextlib.suppress(OSError):
-            self.say("QUIT")
 
     def delay(self):
         """Seconds for which others had the processor that it waited for."""
@@ -374,6 +385,9 @@ class Filter:
             self.talk(content)
         except (Gone, OSError, ValueError) as error:
             self.ledger.note(self.attempt, "gone", gone=repr(error))
+            with contextlib.suppress(Gone, OSError, ValueError):
+                while self.reply():     # What it had to say before that.
+                    pass
         finally:
             with contextlib.suppress(OSError):
                 self.socket.close()

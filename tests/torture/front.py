@@ -22,8 +22,7 @@ lock = threading.Lock()
 
 def deliver(attempt, world, ledger, binary):
     """Everything about one attempt; its outcome is in the ledger."""
-    # smtplib ends the last line even where there is none.
-    content = mails.content(attempt) or b"\r\n"
+    content = mails.content(attempt)
     ledger.note(attempt, "mail", sha256=mails.sha256(content),
                 size=len(content))
     with lock:
@@ -88,22 +87,25 @@ def send(attempt, world, ledger, content):
     try:
         port = world.postfix.lenient_port if attempt.limit == "proxy" else \
             world.postfix.port
-        with smtplib.SMTP("127.0.0.1", port, "client.example",
+        with smtplib.SMTP(local_hostname="client.example",
                           timeout=PATIENCE + 60) as session:
-            session.ehlo()
-            code, text = session.mail(attempt.sender)
-            for recipient in attempt.recipients:
-                if code < 400:
-                    code, text = session.rcpt(recipient)
-            ledger.note(attempt, "reply", text=f"{code} {text.decode()}")
-            if code >= 400:
+            def do(what, *arguments):
+                code, text = what(*arguments)
+                text = f"{code} {text.decode()}"
+                ledger.note(attempt, "reply", text=text)
+                return code, text
+
+            steps = ((session.connect, "127.0.0.1", port), (session.ehlo,),
+                     (session.mail, attempt.sender),
+                     *((session.rcpt, recipient)
+                       for recipient in attempt.recipients),
+                     (session.docmd, "DATA"))
+            if any(do(*step)[0] >= 400 for step in steps):
                 return
-            ledger.note(attempt, "dot", ended=True)
-            code, text = session.data(content)
-            ledger.note(attempt, "answer", answered=f"{code} {text.decode()}")
-    except smtplib.SMTPDataError as error:
-        ledger.note(attempt, "answer", ended=False,
-                    answered=f"{error.smtp_code} {error.smtp_error.decode()}")
+            session.send(mails.stuffed(content))
+            ledger.note(attempt, "dot")
+            session.send(b".\r\n")
+            ledger.note(attempt, "answer", text=do(session.getreply)[1])
     except (OSError, smtplib.SMTPException) as error:
         ledger.note(attempt, "gone", gone=repr(error))
     finally:

@@ -27,9 +27,9 @@ class Entry:
     sha256: str = ""
     size: int = 0
     replies: list = dataclasses.field(default_factory=list)
-    answered: str = ""      # what was said to the dot
-    ended: bool = False     # the dot was sent
-    waited: float = 0       # from the dot to the answer or its absence
+    answers: list = dataclasses.field(default_factory=list)     # to dots
+    dots: int = 0           # that were sent
+    waited: float = 0       # from a dot to the answer or its absence, at most
     killed: bool = False    # the filter, or who starts it, by us
     cut: bool = False       # by the client
     status: int = None      # how the filter ended
@@ -37,7 +37,7 @@ class Entry:
     pid: int = 0
     faults: list = dataclasses.field(default_factory=list)
     paused: float = 0       # seconds, by us
-    heard: float = None     # seconds after which rspamd's answer had passed
+    heard: float = None     # seconds until rspamd's answer had passed, at most
     left: list = dataclasses.field(default_factory=list)    # files
     logins: list = dataclasses.field(default_factory=list)  # how they ended
     report: str = ""        # of a sanitizer
@@ -59,6 +59,15 @@ def read(path):
                 entry.faults.append(noted["text"])
             elif what == "login":
                 entry.logins.append(noted["status"])
+            elif what == "answer":
+                entry.answers.append(noted["text"])
+            elif what == "dot":
+                entry.dots += 1
+            elif what == "waited":
+                entry.waited = max(entry.waited, noted["waited"])
+                entry.paused = noted.get("paused", 0)
+            elif what == "heard":
+                entry.heard = max(entry.heard or 0, noted["heard"])
             else:
                 for key, value in noted.items():
                     setattr(entry, key, value)

@@ -17,12 +17,13 @@ PARTS = ("*.[ch]", "Makefile", "lib/*.[ch]", "image/image.mk", "build/*.[od]",
 
 
 class Mutant:
-    """kind: as what it is found. path, old, new: the file, and what takes the
-    place of what. mails: of each the targets and the faults; more: the rest of
+    """kind, text: as what it is found, and what is said then. path, old, new:
+    the file, and what takes the place of what. mails: of each the targets and the faults; more: the rest of
     each Attempt."""
 
-    def __init__(self, kind, path, old, new, *mails, **more):
+    def __init__(self, kind, path, old, new, *mails, text="", **more):
         self.kind = kind
+        self.text = text
         self._edit = path, old, new
         self._mails = mails
         self._more = more
@@ -99,7 +100,24 @@ MUTANTS = {
         r"\t(void)stream_flush(&s->client, s->end_ms);"
         r"\1 ? deliver_commit\2",
         ("a", ("store", "PUT.head", "answer:500", 0)),
+        ("f", ("behind", "dot.before", "cut")), text="account a"),
+    "no reply to what is deferred": Mutant(
+        "silent", "session.c", r"(status = )(answer\(s, r\);\n\tdeliver_close)",
+        r"\1r->code / 100 == 4 ? STREAM_END : \2",
+        ("a", ("store", "PUT.head", "answer:500", 0)),
         ("f", ("behind", "dot.before", "cut"))),
+    "who is not there refuses": Mutant(
+        "wrong 5xx", "session.c", ": &reply_write_error;",
+        ": &reply_unknown_550;",
+        ("f", ("behind", "RCPT.after", "cut"))),
+    "what is refused behind is in doubt": Mutant(
+        "needless", "deliver.c", r"outcome == INJECT_IN_DOUBT\)",
+        r"outcome != INJECT_FAILED)", ("af",), ("abf",), refused=True),
+    "all is in doubt and nothing deleted": Mutant(
+        "orphan", "swift.c",
+        r"gone = swift_delete\(s, p, deadline_ms, &reason, &status\) == 0;",
+        r"status = 0;\n\tgone = deadline_ms < 0;",
+        ("abf", ("behind", "dot.before", "answer:550 5.7.1 No"))),
     "412 with HEAD 404 as stored": Mutant(
         "lost", "swift.c",
         r"(\tp->outcome = SWIFT_TEMPORARY;\n)(\tif \(verdict == VERDICT_RETRY)",

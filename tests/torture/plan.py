@@ -18,15 +18,15 @@ LARGE_ONE_IN = 60
 # Where a mail goes: accounts, and the server behind.
 TARGETS = ("a", "a", "ab", "af", "abf", "f")
 
-STATUSES = (202, 204, 301, 400, 401, 403, 404, 408, 413, 422, 429, 498, 499,
-            500, 502, 503, 504, 507, 599)
+STATUSES = (202, 204, 301, 304, 307, 400, 401, 403, 404, 408, 409, 412, 413,
+            422, 429, 498, 499, 500, 502, 503, 504, 507, 599)
 PUT_POINTS = ("part", "head", "body", "sent", "answer", "answered")
 OTHER_POINTS = ("part", "head", "sent", "answer", "answered")
 # Whose answer has a body.
 AUTH_POINTS = (*OTHER_POINTS, "tail")
+# The longest are past every time limit.
 CUTS = ("cut", "reset", "kill", "term", "stop:1", "stop:8", "delay:1",
-        "delay:3")
-BEHIND_CUTS = (*CUTS, "delay:8")    # After the deadline.
+        "delay:3", "delay:8")
 
 VERBS = ("EHLO", "XFORWARD", "MAIL", "RCPT", "DATA")
 PHASES = ("before", "after", "inside", "answered")
@@ -94,6 +94,7 @@ class Attempt:
     limit: str = ""         # that is short: session, client or proxy
     many: bool = False      # recipients
     other_login: str = ""   # of the second account: operator or tempurl
+    tries: int = 1          # how often it is sent, in one session
 
     @property
     def sender(self):
@@ -124,6 +125,7 @@ class Attempt:
                 *(["token_file"] if self.token_file else ()),
                 *([f"rspamd {self.rspamd}"] if self.rspamd else ()),
                 *(["sanitized"] if self.sanitized else ()),
+                *(["twice in a session"] if self.tries > 1 else ()),
                 *([f"short limit of the {self.limit}"] if self.limit else ()),
                 *([f"{RECIPIENTS} recipients"] if self.many else ()),
                 *([f"another login, {self.other_login}"]
@@ -176,10 +178,11 @@ def store_fault(rng):
                  number)
 
 
-def tls_fault(rng):
-    return Fault("store", "TLS.hello",
-                 rng.choice(("stranger", "garble", *CUTS)),
-                 rng.choice((1, 1, 2, 0)))
+def connection_fault(rng):
+    point, action = rng.choice((
+        ("TCP.accept", rng.choice(CUTS)),
+        ("TLS.hello", rng.choice(("stranger", "garble", *CUTS)))))
+    return Fault("store", point, action, rng.choice((1, 1, 2, 0)))
 
 
 def rspamd_fault(rng):
@@ -193,8 +196,9 @@ def rspamd_fault(rng):
         return Fault("rspamd", *rng.choice((
             ("POST.answer", "garble"), ("POST.answer", "throttle"),
             ("POST.body", "throttle"), ("POST.head", "interim"))))
-    return Fault("rspamd", f"POST.{rng.choice((*PUT_POINTS, 'tail'))}",
-                 rng.choice(CUTS))
+    point = rng.choice(("TCP.accept", *(
+        f"POST.{name}" for name in (*PUT_POINTS, "tail"))))
+    return Fault("rspamd", point, rng.choice(CUTS))
 
 
 def token_fault(rng):
@@ -215,13 +219,14 @@ def behind_fault(rng):
                      rng.choice(("garble", "throttle")))
     if style == 2:
         return rng.choice((
-            Fault("behind", "greeting.after", rng.choice(BEHIND_CUTS)),
-            Fault("behind", "content.inside", rng.choice(BEHIND_CUTS)),
+            Fault("behind", "greeting.after", rng.choice(CUTS)),
+            Fault("behind", "content.before", rng.choice(CUTS)),
+            Fault("behind", "content.inside", rng.choice(CUTS)),
+            Fault("behind", "content.inside", "throttle"),
             Fault("behind", "content.inside", "early:421 4.3.2 Bye"),
             Fault("behind", f"{rng.choice(VERBS)}.before",
                   "early:250 2.0.0 Ok")))
-    return Fault("behind", f"{place}.{rng.choice(PHASES)}",
-                 rng.choice(BEHIND_CUTS))
+    return Fault("behind", f"{place}.{rng.choice(PHASES)}", rng.choice(CUTS))
 
 
 def client_fault(rng):
@@ -247,8 +252,8 @@ def other_fault(rng):
 
 
 KINDS = ((store_fault, 10), (behind_fault, 6), (client_fault, 3),
-         (call_fault, 6), (other_fault, 2), (tls_fault, 1), (rspamd_fault, 3),
-         (token_fault, 2), (None, 3))
+         (call_fault, 6), (other_fault, 2), (connection_fault, 2),
+         (rspamd_fault, 3), (token_fault, 2), (None, 3))
 # What happens in Postfix's filter as elsewhere.
 WITH_POSTFIX = ("store", "behind", "rspamd", "token")
 # What unshare(1) in front of it does not mind.
@@ -304,15 +309,22 @@ def vary(made, rng):
         for f in made.faults)
     if "b" in made.targets and made.auth == "1" and not made.token_file:
         made.other_login = rng.choice(("", "operator", "tempurl"))
-    made.sanitized = made.entry not in ("postfix", "pids") and rng.randrange(5) == 0 and \
-        not made.has("call") and not made.has("clock") and made.size < LARGE[0]
+    made.sanitized = made.entry not in ("postfix", "pids") and \
+        rng.randrange(5) == 0 and not made.has("call") and \
+        not made.has("clock") and made.size < LARGE[0]
+    if rng.randrange(3) == 0 and made.entry != "postfix" and \
+            made.size < LARGE[0]:
+        made.tries = 2
+    for fault in made.faults:
+        if fault.side == "behind" and made.tries > 1:
+            fault.number = rng.choice((1, 2))
 
 
 # There is a Swift of its own behind Keystone.
 EVENTS = tuple(
     f"{name} {what}" for name in ("swift", "keystone-swift", "keystone",
                                   "rspamd")
-    for what in ("kill", "stop", "pause"))
+    for what in ("kill", "stop", "pause:3", "pause:8"))
 POSTFIX_EVENTS = tuple(
     f"{what} {name}" for what in ("kill", "term", "stop", "stop:8")
     for name in ("filter", "smtpd", "cleanup", "spawn"))

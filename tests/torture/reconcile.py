@@ -12,7 +12,7 @@ import swiftclient
 from . import front, mails
 from .ledger import Entry
 from .plan import PATIENCE, TIMEOUT
-from .world import FORWARDS
+from .world import FORWARDS, REFUSED
 
 SENDER = re.compile(rb"(?m)^X-Mail-Args: <t(\d+)@client\.example>")
 RECIPIENT = re.compile(rb"(?m)^X-Rcpt-Args: <([^>\n]*)>")
@@ -28,7 +28,8 @@ UNHEARD = "queue file write error"
 OBJECT = re.compile(r"\bt\d+[ab]/[^,\s]+,S=\d+")
 # What no run may have.
 WRONG = ("lost", "damaged", "phantom", "orphan", "twice", "clash", "verdict",
-         "stranger", "wrong 5xx", "needless", "hang", "crash", "left", "tool")
+         "stranger", "wrong 5xx", "needless", "silent", "hang", "crash", "left",
+         "tool")
 # What failcalls.c says in the log: that calls begin to fail, and that one for
 # the log did, which the filter does not try again.
 FAILS, LOG_FAILS = "failcalls: begins", "failcalls: the log"
@@ -36,10 +37,21 @@ FAILS, LOG_FAILS = "failcalls: begins", "failcalls: the log"
 OUTCOME = re.compile("^(stored|forwarded|deferred|rejected|in-doubt|lost): ")
 # What costs no mail.
 HARMLESS = ("rspamd", "token")
+# What rspamd's verdict is for the client.
+REPLIES = {"reject": "550 5.7.1 reject, as you wish",
+           "soft reject": "451 4.7.1"}
+# Faults of the server behind: what answers that it did not give, or what is
+# out of sequence then; what says no and nothing else.
+ANSWERS = re.compile(r"behind \S+ (?:#\d+ )?answer:[25]")
+SAYS_NO = re.compile(r"behind \S+ (?:#\d+ )?answer:[45]")
+# The filter is killed before the last dot can have been sent.
+KILLED_EARLY = re.compile(
+    r"store (AUTH\.|(TCP|TLS|PUT)\.(accept|hello|part|head|body|sent) ).*kill")
 # Swift that was slow: nobody's fault where the processors are busy.
 SLOW = re.compile(r"^(account|deferred): .*(timed out|too long|deadline)")
 # Who has points in its dialogue.
-SIDES = ("store", "rspamd", "behind", "client")
+POINTED = ("store", "rspamd", "behind")
+SIDES = (*POINTED, "client")
 SIGNALS = ("kill", "term", "stop")
 
 
@@ -151,8 +163,17 @@ class Reconciled:
         return found
 
     @property
-    def is_acknowledged(self):
-        return self.entry.answered.startswith("2")
+    def acknowledged(self):
+        """How often it was."""
+        return sum(answer.startswith("2") for answer in self.entry.answers)
+
+    @property
+    def unheard(self):
+        """How many answers the client has not heard as the filter said
+        them."""
+        return self.entry.dots - len(self.entry.answers) + (
+            sum(UNHEARD in answer for answer in self.entry.answers)
+            if self.attempt.entry == "postfix" else 0)
 
     def is_whole(self, content):
         if self.attempt.entry == "postfix":
@@ -166,11 +187,16 @@ class Reconciled:
         self.judge_forward()
         self.judge_verdict()
         if "stranger trusted" in entry.faults:
-            add("stranger", attempt, entry.answered)
+            add("stranger", attempt, entry.answers)
         if self.is_needless():
-            add("needless", attempt, entry.answered or entry.replies[-1:])
-        if entry.answered.startswith("5") and not self.may_refuse():
-            add("wrong 5xx", attempt, entry.answered)
+            add("needless", attempt, entry.answers or entry.replies[-1:])
+        for reply in entry.replies:
+            if reply.startswith("5") and not self.may_refuse(reply):
+                add("wrong 5xx", attempt, reply)
+        if self.named and not self.may_doubt():
+            add("orphan", attempt, f"{self.named}: in doubt without a cause")
+        if self.has_no_last_word() and not self.cause_of_no_answer():
+            add("silent", attempt, f"{entry.replies[-1:]} {entry.gone}")
         if entry.waited > self.patience() or entry.status == "hangs" or \
                 "timed out" in entry.gone:
             add("hang", attempt,
@@ -200,9 +226,16 @@ class Reconciled:
             add("tool", attempt, entry.tool)
 
     def count(self):
-        counts, answered = self.result.counts, self.entry.answered
-        counts["mails"] += 1
-        counts[answered[:3] or "no answer"] += 1
+        counts, entry = self.result.counts, self.entry
+        counts["mails"] += max(entry.dots, 1)
+        for answer in entry.answers:
+            counts[answer[:3]] += 1
+        if entry.dots == 0 and not self.has_no_last_word():
+            counts[self.said[:3]] += 1
+        elif entry.dots == 0 or entry.dots > len(entry.answers):
+            counts["no answer"] += 1
+        if self.has_no_last_word():
+            counts[f"no answer: {self.cause_of_no_answer()}"] += 1
         for way in self.attempt.ways:
             counts[f"by: {way}"] += 1
         # What is there from the start is met as it is.
@@ -212,6 +245,32 @@ class Reconciled:
         for kind in {fault_kind(text)
                      for text in (*self.entry.faults, *standing)}:
             counts[f"met: {kind}"] += 1
+        for point in {" ".join(text.split()[:2]) for text in entry.faults
+                      if text.split()[0] in POINTED}:
+            counts[f"at: {point}"] += 1
+
+    @property
+    def said(self):
+        """The last word, which is no answer to QUIT."""
+        said = [reply for reply in self.entry.replies
+                if not reply.startswith("221")]
+        return said[-1] if said else ""
+
+    def has_no_last_word(self):
+        """Whether the session ended before the client knew what became of
+        its mail."""
+        entry = self.entry
+        return not self.said.startswith(("4", "5")) and (
+            entry.dots < self.attempt.tries or
+            entry.dots > len(entry.answers))
+
+    def cause_of_no_answer(self):
+        entry, attempt = self.entry, self.attempt
+        return ("the client went" if entry.cut or attempt.has("client", "half")
+                else "killed" if entry.killed else
+                "a call failed" if self.has_call() else
+                "Postfix's own" if any("smtpd" in text
+                                       for text in entry.faults) else None)
 
     def has_signal(self):
         return any(word in f"{f.point} {f.action}" for word in SIGNALS
@@ -224,10 +283,11 @@ class Reconciled:
             return
         wanted = attempt.verdict
         # Nothing else has this reply.
-        if entry.answered.startswith("451 4.7.1") and \
-                wanted != "soft reject" and attempt.rspamd != "required":
-            self.result.add("verdict", attempt, entry.answered)
-        if not self.is_acknowledged:
+        for answer in entry.answers:
+            if answer.startswith("451 4.7.1") and \
+                    wanted != "soft reject" and attempt.rspamd != "required":
+                self.result.add("verdict", attempt, answer)
+        if not self.acknowledged:
             return
         stored = self.verdicts & {"reject", "soft-reject"}
         if None in self.verdicts and not attempt.has("store", "answer"):
@@ -250,16 +310,35 @@ class Reconciled:
             not self.entry.paused and self.attempt.entry != "postfix"
 
     def is_needless(self):
-        """Whether a mail was not taken where nothing was in its way."""
+        """Whether the answer is none of those that it has where nothing is
+        in the mail's way."""
+        attempt, entry = self.attempt, self.entry
+        wanted = ["5" if attempt.refused else "2"]
+        if attempt.rspamd and attempt.verdict in REPLIES:
+            if self.has_been_heard():
+                wanted = []
+            wanted.append(REPLIES[attempt.verdict])
+        as_wanted = len(entry.answers) == attempt.tries and all(
+            answer.startswith(tuple(wanted)) for answer in entry.answers)
+        return not (as_wanted or attempt.entry == "postfix" or
+                    attempt.rspamd == "required" or
+                    self.is_hurt(set(HARMLESS)))
+
+    def is_hurt(self, harmless):
+        """Whether anything but what is on these sides was in its way."""
         attempt, entry = self.attempt, self.entry
         sides = {f.side for f in attempt.faults} | {
             text.split()[0] for text in entry.faults}
-        return not (
-            self.is_acknowledged or attempt.entry == "postfix" or
-            attempt.refused or attempt.rspamd == "required" or
-            attempt.verdict in ("reject", "soft reject") or
-            sides - set(HARMLESS) or self.has_signal() or attempt.limit or
-            entry.tool or any(map(SLOW.search, self.lines)))
+        return (sides - harmless or self.has_signal() or attempt.limit or
+                entry.tool or any(map(SLOW.search, self.lines)))
+
+    def may_doubt(self):
+        """Whether anything could leave an object in doubt."""
+        harmless = set(HARMLESS) | {"spool"}
+        if all(SAYS_NO.match(str(fault)) for fault in self.attempt.faults
+               if fault.side == "behind"):
+            harmless.add("behind")
+        return self.attempt.entry == "postfix" or self.is_hurt(harmless)
 
     def patience(self):
         """Seconds; Postfix begins with the filter when it has the data, and
@@ -279,37 +358,45 @@ class Reconciled:
             if other != self.attempt.number:
                 self.result.add("clash", self.attempt, f"{other} has {name}")
         for account in self.attempt.accounts:
-            if self.is_acknowledged:
-                self.judge_stored(account, good[account])
-            else:
-                for path in good[account]:
-                    self.count_leftover("left", path)
-        self.judge_name()
+            self.judge_account(account, set(good[account]))
+        self.judge_names()
 
-    def judge_stored(self, account, paths):
-        """The whole objects of an account that must have one."""
-        told = [path for path in paths if path in self.told]
-        if not paths:
-            self.result.add("lost", self.attempt, f"account {account}")
-        elif not told and self.cause_of_leftover(paths[0]) is None:
-            self.result.add("orphan", self.attempt, f"{paths}: no line")
-        else:
-            self.result.counts["stored"] += 1
-        if len(told) > 1:
-            self.result.add("twice", self.attempt, f"account {account}")
+    def judge_account(self, account, paths):
+        """The whole objects of an account."""
+        add, attempt, wanted = self.result.add, self.attempt, self.acknowledged
+        told = {path for path in self.told
+                if path.startswith(attempt.container(account) + "/")}
+        if len(paths) < wanted:
+            add("lost", attempt, f"account {account}")
+        if told - paths:
+            add("lost", attempt, f"called stored: {told - paths}")
+        told &= paths
         # Where no line says which one it is, any is.
-        for path in sorted(set(paths) - set(told))[0 if told else 1:]:
-            self.count_leftover("stored twice", path)
+        unnamed = sorted(paths - told)
+        of_the_reply = max(wanted - len(told), 0)
+        for path in unnamed[:of_the_reply]:
+            if self.cause_of_leftover(path) is None:
+                add("orphan", attempt, f"{path}: no line")
+        self.result.counts["stored"] += min(len(paths), wanted)
+        what = "stored twice" if wanted else "left"
+        if len(told) - wanted > self.unheard:
+            add("twice" if wanted else "orphan", attempt, f"{told}")
+        elif len(told) > wanted:
+            self.result.counts[f"{what}: answer not heard"] += \
+                len(told) - wanted
+        for path in unnamed[of_the_reply:]:
+            self.count_leftover(what, path)
 
-    def judge_name(self):
-        """The name that the reply to the end of data gives."""
-        if not self.is_acknowledged or not self.attempt.accounts:
-            return
-        found = NAME.match(self.entry.answered)
-        named = self.attempt.accounts[0], f"cur/{found and found[1]}"
-        if not self.objects.get(named):
-            self.result.add("lost", self.attempt,
-                            f"under the name in {self.entry.answered}")
+    def judge_names(self):
+        """Those that replies to the end of data give."""
+        for answer in self.entry.answers:
+            if not answer.startswith("2") or not self.attempt.accounts:
+                continue
+            found = NAME.match(answer)
+            named = self.attempt.accounts[0], f"cur/{found and found[1]}"
+            if not self.objects.get(named):
+                self.result.add("lost", self.attempt,
+                                f"under the name in {answer}")
 
     def count_leftover(self, what, path):
         """A whole object that nobody was told to be stored."""
@@ -322,8 +409,6 @@ class Reconciled:
     def cause_of_leftover(self, path):
         return ("killed" if self.entry.killed else
                 "in doubt" if path in self.named else
-                "answer not heard"
-                if path in self.told and not self.has_answered() else
                 self.cause_of_silence() or
                 ("the store said it was deleted"
                  if self.is_lied_to() else None))
@@ -339,55 +424,57 @@ class Reconciled:
         return "no memory for one line" if any(map(OUTCOME.match, after)) \
             else "no line could be written"
 
-    def has_answered(self):
-        """Whether what the client heard is what the filter said."""
-        return self.entry.answered and not (
-            self.attempt.entry == "postfix" and
-            UNHEARD in self.entry.answered)
-
     def judge_forward(self):
         if not all(self.copies):
             self.result.add("damaged", self.attempt, "as it was forwarded")
-        if len(self.copies) > 1:
-            self.result.add("twice", self.attempt,
-                            f"{len(self.copies)} forwards")
+        copies, wanted = len(self.copies), self.acknowledged
+        if copies > self.attempt.tries:
+            self.result.add("twice", self.attempt, f"{copies} forwards")
         if "f" not in self.attempt.targets:
             if self.copies:
                 self.result.add("phantom", self.attempt, "never asked for")
             return
-        if self.is_acknowledged:
-            if not self.copies:
-                self.result.add("lost", self.attempt, "not forwarded")
-            self.result.counts["forwarded"] += 1
+        if copies < wanted:
+            self.result.add("lost", self.attempt, "not forwarded")
+        self.result.counts["forwarded"] += min(copies, wanted)
+        if copies <= wanted:
             return
-        if not self.copies:
-            return
+        cause = self.cause_of_forward()
+        if cause is None:
+            self.result.add("phantom", self.attempt, self.entry.answers)
+        else:
+            self.result.counts[f"forwarded, not acknowledged: {cause}"] += \
+                copies - wanted
+
+    def cause_of_forward(self):
+        """Of more than were acknowledged, or None."""
+        faults = self.entry.faults
+        kills = [text for text in faults if "kill" in text]
+        early = kills and self.attempt.tries == 1 and \
+            all(map(KILLED_EARLY.match, kills))
         doubt = any("in-doubt: " in line and "relay=" in line
                     for line in self.lines)
-        done = any("forwarded: " in line for line in self.lines)
-        cause = ("killed" if self.entry.killed else
-                 "in doubt" if doubt else
-                 "answer not heard" if done and not self.has_answered() else
-                 "Postfix's own" if {"kill cleanup", "term cleanup"} &
-                 set(self.entry.faults) else self.cause_of_silence())
-        if cause is None:
-            self.result.add("phantom", self.attempt, self.entry.answered)
-        else:
-            self.result.counts[f"forwarded, not acknowledged: {cause}"] += 1
+        done = sum("forwarded: " in line for line in self.lines)
+        return ("killed" if self.entry.killed and not early else
+                "in doubt" if doubt else
+                "answer not heard"
+                if done > self.acknowledged and self.unheard else
+                "Postfix's own" if {"kill cleanup", "term cleanup"} &
+                set(faults) else self.cause_of_silence())
 
-    def may_refuse(self):
-        """Whether the server behind says 5yz, to what is out of sequence for
-        it as well."""
-        return self.attempt.refused or \
-            bool(self.attempt.rspamd) and self.attempt.verdict == "reject" or \
-            any(
-            f.side == "behind" and f.action.startswith(
-                ("answer:5", "early:5", "answer:2"))
-            for f in self.attempt.faults)
+    def may_refuse(self, reply):
+        """Whether rspamd said so, or the server behind, to what is out of
+        sequence for it as well."""
+        attempt = self.attempt
+        return attempt.refused and REFUSED in reply or \
+            attempt.rspamd and attempt.verdict == "reject" and \
+            reply == REPLIES["reject"] or \
+            any(map(ANSWERS.match, self.entry.faults))
 
     def is_lied_to(self):
-        """Whether a DELETE was answered 204 that Swift never saw."""
-        return any(f.point == "DELETE.head" and f.action == "answer:204"
+        """Whether a DELETE was answered that Swift never saw."""
+        return any(f.point == "DELETE.head" and
+                   f.action in ("answer:204", "answer:404")
                    for f in self.attempt.faults)
 
     def has_call(self, *names):

@@ -4,8 +4,8 @@
 It knows where a request is: `part` (its head has begun to come), `head`
 (nothing of it has been passed on), `body` (half of it), `sent` (all), `answer`
 (half of the answer's head), `tail` (half of its body), `answered`. At such
-a point of the request that a fault names it does what the fault says; with
-TLS at `TLS.hello`, too, before anything has been said.
+a point of the request that a fault names it does what the fault says; at
+`TCP.accept`, too, and with TLS at `TLS.hello`, before anything has been said.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import time
 
 LATE = 2    # seconds
 PART = 16   # octets
+SLOWLY = 4096   # octets at a time
 
 
 class Cut(Exception):
@@ -48,6 +49,10 @@ class Proxy:
         self._threads = []
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if any(fault.action == "throttle" for fault in self.faults):
+            # Who sends shall feel it.
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
+                                     SLOWLY)
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen(16)
         self.port = self.listener.getsockname()[1]
@@ -85,6 +90,7 @@ class Proxy:
         client.settimeout(60)
         self._open.add(client)
         try:
+            self.at("TCP.accept", self.count("TCP"), client)
             if self.tls:
                 client = self._secure(client)
             self.serve(client)
@@ -244,7 +250,8 @@ class Store(Proxy):
         upstream.sendall(head[:-2] + b"Connection: close\r\n\r\n")
         left, half, throttled = size, size // 2, False
         while left > 0:
-            piece = buffered or receive(client)
+            piece = buffered or receive(client,
+                                        SLOWLY if throttled else 1 << 16)
             piece, buffered = piece[:left], piece[left:]
             if half >= 0 and size - left + len(piece) > half:
                 action, _ = self.at(f"{kind}.body", number, client)
@@ -255,7 +262,7 @@ class Store(Proxy):
             upstream.sendall(piece)
             left -= len(piece)
             if throttled:
-                time.sleep(0.2)
+                time.sleep(0.1)
         return buffered
 
     def pass_back(self, client, upstream, kind, number):

@@ -18,11 +18,12 @@ from lab import rspamd
 from .plan import (DEADLINE, PROXY_TIMEOUT, SESSION_LIMIT, SILENCE, TIMEOUT,
                    VERDICTS)
 
+REFUSED = "refused by the server behind"
 FORWARDS = {"away@example.org": "jane@elsewhere.example"}
 # The server behind refuses one subject at the end of data. Transactions that
 # were given up, and processes that were killed, shall not slow it down.
 MAIN = {"header_checks": "regexp:{{/^Subject: refuse me behind/ "
-                         "REJECT refused by the server behind}}",
+                         "REJECT %s}}" % REFUSED,
         "in_flow_delay": "0", "service_throttle_time": "1s",
         "notify_classes": "",
         # Of the lenient port; the other one has its own. Of spawn(8): before
@@ -318,9 +319,10 @@ class World:
     @staticmethod
     def _hurt(server, how):
         pid = server._process.pid
+        how, _, seconds = how.partition(":")
         if how == "pause":
             os.killpg(pid, signal.SIGSTOP)
-            time.sleep(3)
+            time.sleep(float(seconds))
             os.killpg(pid, signal.SIGCONT)
             return
         if how == "kill":
