@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import json
 import pathlib
 import shutil
 import subprocess
@@ -85,7 +86,8 @@ LONG = "552 5.3.4 Message size exceeds fixed limit"
 @pytest.mark.parametrize("flood, told", [
     (functools.partial(floods.line, size=60_000_000),
      {"500 5.5.2 Error: line too long", LONG}),
-    (functools.partial(floods.header, size=20_000_000), {"250 2.0.0 Ok: stored as ..."}),
+    (functools.partial(floods.header, size=20_000_000),
+     {"250 2.0.0 Ok: stored as ..."}),
     (floods.recipients,
      {"452 4.5.3 Error: too many recipients", "250 2.0.0 Ok: stored as ..."}),
 ], ids=["line", "header", "recipients"])
@@ -107,18 +109,62 @@ def test_others_are_served_beside_a_flood_of_swiftdrop_itself(
         assert front.state()["left"] == []
 
 
-def test_text_says_what_was_measured(tmp_path):
-    """LOAD.md, and a number that nobody measured."""
+@pytest.fixture
+def bench(tmp_path):
+    """A copy of bench/, and what bench/load --check says of it."""
     shutil.copytree(TREE / "bench", tmp_path / "bench")
     (tmp_path / "tests").symlink_to(TREE / "tests")
-    path = tmp_path / "bench/LOAD.md"
 
     def check():
-        return subprocess.run([tmp_path / "bench/load", "--check"],
+        done = subprocess.run([tmp_path / "bench/load", "--check"],
                               stdout=subprocess.PIPE, text=True)
+        return done.returncode, done.stdout.splitlines()
 
-    assert check().returncode == 0
+    return tmp_path / "bench", check
+
+
+def test_text_says_what_was_measured(bench):
+    """LOAD.md, and a number that nobody measured."""
+    folder, check = bench
+    path = folder / "LOAD.md"
+    assert check()[0] == 0
     path.write_text(path.read_text().replace("10 MB", "11 MB"))
-    done = check()
-    assert (done.returncode, done.stdout) == (
-        1, f"{path} is not what bench/load writes\n")
+    assert check() == (1, [f"{path} is not what bench/load writes"])
+
+
+def test_what_is_wrong_in_a_row_is_found(bench):
+    """Each a row that was measured, and one thing of it changed."""
+    folder, check = bench
+    rows = json.loads((folder / "load.json").read_text())
+    said = []
+
+    def change(name, what, **changed):
+        for key, value in changed.items():
+            if isinstance(value, dict):
+                rows[name][key].update(value)
+            else:
+                rows[name][key] = value
+        said.append(f"{name}: {what}")
+
+    def grown(name, kib):
+        return {"kib": rows[name]["before"]["kib"] + kib}
+
+    for name, what in zip(list(rows), ("lost", "refused", "damaged")):
+        change(name, what, **{what: 1})
+    change("Postfix, spawn(8)", "strange, twice", strange=1, twice=1)
+    change("Postfix: none", "left", after={"left": ["filter"]})
+    change("spawn: none", "descriptors", after={"descriptors": 130})
+    for name, most in (("spawn: 500 idle clients", 128),
+                       ("systemd: none", 4096)):
+        change(name, "kib", after=grown(name, most + 1))
+    for name, most in (("spawn: a line of 100 MB, 4 clients", 128),
+                       ("Postfix, systemd", 4096)):
+        rows[name]["after"].update(grown(name, most))
+    change("systemd: a line of 100 MB, 4 clients", "nobody served", stored=2)
+    change("systemd: 500 idle clients", "nobody served", seconds=34.1)
+    change("Postfix: 500 idle clients", "nobody served", stored=0)
+    (folder / "load.json").write_text(json.dumps(rows))
+    code, found = check()
+    assert code == 1
+    assert found.pop() == f"{folder}/LOAD.md is not what bench/load writes"
+    assert sorted(found) == sorted(said)
