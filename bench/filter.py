@@ -6,9 +6,9 @@ aiosmtpd and swiftclient, for bench/run to compare with.
     bench/filter.py SOCKET INI    the account is the section [box]
 
 Over a UNIX socket, as TCP has Postfix and it wait for each other's ACKs, 40 ms
-a mail. One process that lives long. One login for all; a connection to Swift for each
-of 50 threads, kept; 250 only after Swift has answered 201 with the right ETag.
-No limits, no withdrawal, no journal.
+a mail. One process that lives long. One login for all; a connection to Swift
+for each of 50 threads, kept; 250 only after Swift has answered 201 with the
+right ETag. No limits, no withdrawal, no journal.
 """
 
 import asyncio

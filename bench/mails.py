@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mails through a real Postfix, with one filter or another before its queue."""
+"""Mails through a real Postfix, one filter or another before its queue."""
 
 import os
 import pathlib
