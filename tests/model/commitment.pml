@@ -17,12 +17,30 @@
  *              queued, which no line says
  *   named      an object that stays and was not answered 2yz is named in the
  *              log, unless the program died
+ *   believed   an object that is named has a cause: its PUT got no answer of
+ *              Swift's, its DELETE failed, or the answer to the dot was lost
+ *   replied    there is a reply, unless the program died
+ *   permanent  it is 5yz only where the message, rspamd or the server behind
+ *              made it so
  *
  * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412, TRUST_202,
- * NO_WITHDRAW, NOT_FOUND_IS_GONE and ANY_5XX_IS_SWIFTS each put a fault into
- * the program that must show.  -DLATE takes away what is assumed of the world:
- * that a PUT which Swift itself has answered is over.  -DWITHOUT_LOST and
- * WITHOUT_QUEUED_4YZ each take one window out of what must hold.
+ * NO_WITHDRAW, NO_DELETE, NOT_FOUND_IS_GONE, ANY_5XX_IS_SWIFTS,
+ * REFUSED_IS_IN_DOUBT, REFUSED_IS_5YZ and SILENT_IN_DOUBT each put a fault into
+ * the program that must show.  -DWITHOUT_LOST and WITHOUT_QUEUED_4YZ each take
+ * one window out of what must hold.
+ *
+ * This is assumed of the world; each option takes one away, and then an object
+ * may stay that no line names:
+ *
+ *   LATE            a PUT which Swift itself has answered is over
+ *   RESENT_LATE     so is one that libcurl sent again, as its connection was
+ *                   dead: no server in front still hands it on
+ *   STALE_404       where HEAD or DELETE are answered 404 nothing is there,
+ *                   on none of Swift's disks
+ *   REFUSED_LEAVES  a PUT that was refused (4xx) has left nothing
+ *
+ * Not modelled: how long anything takes, who else writes to the container, and
+ * the log in, which is one more way for a request not to be sent.
  */
 
 #define ACCOUNTS 2
@@ -38,8 +56,8 @@ mtype:http = { OK, OTHER_ETAG, OTHER_2XX, CLASH, MISSING, REFUSED, BROKEN,
 	GIVEN_UP, /* 5xx of a server in front, which waits no longer */
 	NO_ANSWER, NOT_SENT };
 mtype:inject = { INJECT_OK, INJECT_REFUSED, INJECT_FAILED, INJECT_IN_DOUBT };
-mtype:verdict = { VERDICT_DONE, VERDICT_RETRY, VERDICT_RENAME };
-mtype:reply = { NONE, REPLY_2YZ, REPLY_4YZ };
+mtype:verdict = { VERDICT_DONE, VERDICT_RETRY, VERDICT_WAIT, VERDICT_RENAME };
+mtype:reply = { NONE, REPLY_2YZ, REPLY_4YZ, REPLY_5YZ };
 
 /* ---- the world ---------------------------------------------------------- */
 
@@ -53,9 +71,14 @@ mtype:reply = { NONE, REPLY_2YZ, REPLY_4YZ };
 mtype:content object[ACCOUNTS * NAMES] = NOTHING;
 byte coming[ACCOUNTS * NAMES]; /* PUTs without an answer that go on */
 bool named[ACCOUNTS * NAMES];  /* in a line in-doubt */
+bool silent[ACCOUNTS]; /* a PUT of this name had no answer of Swift's */
+bool left[ACCOUNTS];   /* the last DELETE failed, and nothing says it is gone */
 bool forwarded, dot_in_doubt, died;
+bool dot_lost;   /* the answer to it */
 bool queued_4yz; /* forwarded, and the dot refused */
+bool holds_believed;
 mtype:http status;
+mtype:reply objection = NONE; /* to the message: nothing of ours */
 mtype:reply sent = NONE;
 
 /* The power fails, or somebody kills -9: before each step that shows. */
@@ -64,6 +87,24 @@ inline may_die() {
 	:: true
 	:: died = true; goto end
 	fi
+}
+
+/* The message itself, rspamd or the server behind: for now, or for good. */
+inline world_objects() {
+	if
+	:: objection = REPLY_4YZ
+	:: objection = REPLY_5YZ
+	fi
+}
+
+/* A line in-doubt; what it is for is not the program's own word. */
+inline world_reads(i, cause) {
+	d_step {
+		holds_believed = (cause);
+		assert(holds_believed);
+		NAMED(i) = true;
+		holds_believed = false
+	}
 }
 
 /*
@@ -103,6 +144,9 @@ inline world_put(i, may_go_on) {
 		:: status = OTHER_2XX
 		:: status = CLASH /* a copy of what is deleted knows the name */
 		:: status = REFUSED
+#ifdef REFUSED_LEAVES
+		:: AT(i) = OURS; status = REFUSED
+#endif
 		:: status = BROKEN
 		:: status = NO_ANSWER
 		:: status = NOT_SENT
@@ -119,8 +163,16 @@ inline world_put(i, may_go_on) {
 	:: status = BROKEN
 	:: status = NO_ANSWER
 	:: status = NOT_SENT
-	fi
+	fi;
+	silent[i] = silent[i] || status == GIVEN_UP ||
+		(status == NO_ANSWER && may_go_on)
 }
+
+#ifdef STALE_404
+#define MAY_BE_MISSING(i) true
+#else
+#define MAY_BE_MISSING(i) (AT(i) == NOTHING)
+#endif
 
 inline world_head(i) {
 	may_die();
@@ -128,11 +180,12 @@ inline world_head(i) {
 	if
 	:: AT(i) == OURS -> status = OK
 	:: AT(i) == FOREIGN -> status = OTHER_ETAG
-	:: AT(i) == NOTHING -> status = MISSING
+	:: MAY_BE_MISSING(i) -> status = MISSING
 	:: status = REFUSED
 	:: status = BROKEN
 	:: status = NO_ANSWER
-	fi
+	fi;
+	left[i] = left[i] && status != MISSING
 }
 
 inline world_delete(i) {
@@ -145,13 +198,14 @@ inline world_delete(i) {
 		:: status = BROKEN
 		:: status = NO_ANSWER
 		fi }
-	:: AT(i) == NOTHING -> status = MISSING
+	:: MAY_BE_MISSING(i) -> status = MISSING
 	:: status = OTHER_2XX /* 202: it may be done one day */
 	:: status = REFUSED
 	:: status = BROKEN
 	:: status = NO_ANSWER
 	:: status = NOT_SENT
-	fi
+	fi;
+	left[i] = status != OK && status != MISSING
 }
 
 /* The server behind, at the dot. */
@@ -161,12 +215,13 @@ inline world_dot() {
 	:: forwarded = true;
 		if
 		:: outcome = INJECT_OK
-		:: outcome = INJECT_IN_DOUBT
+		:: dot_lost = true; outcome = INJECT_IN_DOUBT
 		/* Postfix, where cleanup(8) is killed before it says so. */
-		:: queued_4yz = true; outcome = INJECT_REFUSED
+		:: queued_4yz = true; objection = REPLY_4YZ;
+			outcome = INJECT_REFUSED
 		fi
-	:: outcome = INJECT_REFUSED
-	:: outcome = INJECT_IN_DOUBT
+	:: world_objects(); outcome = INJECT_REFUSED
+	:: dot_lost = true; outcome = INJECT_IN_DOUBT
 	:: outcome = INJECT_FAILED /* it had gone before the dot was sent */
 	fi
 }
@@ -189,30 +244,39 @@ byte deletes;
  * Over a connection that turns out to be closed libcurl sends a request again
  * by itself: the first one is over then, and may have been done.
  */
+#ifdef RESENT_LATE
+#define GOES_ON true
+#else
+#define GOES_ON false
+#endif
+
 inline try_store(i) {
 	stored = false;
 	resent = false;
 	if
 	:: world_put(i, true)
-	:: world_put(i, false);
+	:: world_put(i, GOES_ON);
 		if
 		:: status == NO_ANSWER -> resent = true; world_put(i, true)
 		:: else
 		fi
 	fi;
+	atomic {
 #ifdef ANY_5XX_IS_SWIFTS
-	unheard[i] = unheard[i] || status == NO_ANSWER;
+		unheard[i] = unheard[i] || status == NO_ANSWER;
 #else
-	unheard[i] = unheard[i] || status == NO_ANSWER || status == GIVEN_UP;
+		unheard[i] = unheard[i] || status == NO_ANSWER ||
+			status == GIVEN_UP;
 #endif
-	if
-	:: resent || status == OK || status == OTHER_ETAG ||
-		status == OTHER_2XX || status == BROKEN || status == GIVEN_UP ||
-		status == NO_ANSWER ->
-		exists[i] = ONE_MORE(exists[i])
-	:: else
-	fi;
-	resent = false;
+		if
+		:: resent || status == OK || status == OTHER_ETAG ||
+			status == OTHER_2XX || status == BROKEN ||
+			status == GIVEN_UP || status == NO_ANSWER ->
+			exists[i] = ONE_MORE(exists[i])
+		:: else
+		fi;
+		resent = false
+	}
 	if
 	:: IS_OURS(status) -> stored = true; verdict = VERDICT_DONE
 	:: !IS_OURS(status) && status == OTHER_ETAG -> verdict = VERDICT_RENAME
@@ -222,7 +286,8 @@ inline try_store(i) {
 	:: status == OTHER_2XX -> verdict = VERDICT_DONE
 #endif
 	:: status == REFUSED -> verdict = VERDICT_DONE
-	:: status == REFUSED -> verdict = VERDICT_RETRY /* 401, 408, 422, 429 */
+	:: status == REFUSED -> verdict = VERDICT_RETRY /* 408, 422, 499 */
+	:: status == REFUSED -> verdict = VERDICT_WAIT /* 400, 401, 429, 498 */
 	:: status == BROKEN || status == GIVEN_UP || status == NO_ANSWER ||
 		status == NOT_SENT -> verdict = VERDICT_RETRY
 	:: status == CLASH -> /* an earlier try of ours? */
@@ -234,18 +299,24 @@ inline try_store(i) {
 #ifdef TRUST_412
 		:: status == MISSING -> stored = true; verdict = VERDICT_DONE
 #endif
-		:: status == BROKEN || status == NO_ANSWER ->
+		:: status == BROKEN || status == NO_ANSWER || status == REFUSED ->
 			verdict = VERDICT_RETRY
-		:: else -> verdict = VERDICT_RENAME
+		:: status == REFUSED -> verdict = VERDICT_WAIT
+		:: !IS_OURS(status) && status != BROKEN &&
+			status != NO_ANSWER -> verdict = VERDICT_RENAME
 		fi
 	fi
 }
 
-/* Tries, time and the client's patience come to an end. */
+/*
+ * Tries, time and the client's patience come to an end.  In C a 401 and a 400
+ * are tried again only once, and 429 and 498 until the deadline: not counted.
+ */
 inline again(count, most) {
 	if
 	:: (verdict == VERDICT_RETRY || verdict == VERDICT_RENAME) &&
 		count < most -> count++; once_more = true
+	:: verdict == VERDICT_WAIT -> once_more = true
 	:: once_more = false
 	fi
 }
@@ -258,7 +329,10 @@ inline swift_delete(i) {
 		if
 		:: status == OK || status == OTHER_2XX || status == MISSING ||
 			status == REFUSED -> verdict = VERDICT_DONE
-		:: else -> verdict = VERDICT_RETRY
+		:: status == REFUSED -> verdict = VERDICT_WAIT
+		:: status == BROKEN || status == NO_ANSWER ||
+			status == NOT_SENT || status == REFUSED ->
+			verdict = VERDICT_RETRY
 		fi;
 		again(deletes, DELETES);
 		if
@@ -266,12 +340,14 @@ inline swift_delete(i) {
 		:: !once_more -> break
 		fi
 	od;
-	deleted = (status == OK);
+	atomic {
+		deleted = (status == OK);
 #ifdef TRUST_202
-	gone = (deleted || status == OTHER_2XX || status == MISSING);
+		gone = (deleted || status == OTHER_2XX || status == MISSING)
 #else
-	gone = (deleted || status == MISSING);
+		gone = (deleted || status == MISSING)
 #endif
+	}
 	if
 	:: gone
 	:: !gone -> world_head(i); gone = (status == MISSING)
@@ -282,19 +358,28 @@ inline swift_withdraw(i) {
 	if
 #ifndef NO_WITHDRAW
 	:: exists[i] > 0 ->
+#ifndef NO_DELETE
 		swift_delete(i);
+#endif
 #ifndef NOT_FOUND_IS_GONE
 		gone = gone && (!unheard[i] || (deleted && exists[i] == 1));
 #endif
-		NAMED(i) = NAMED(i) || !gone;
-		exists[i] = 0;
-		unheard[i] = false;
-		gone = false;
-		deleted = false;
-		deletes = 0;
-		status = 0;
-		verdict = 0;
-		once_more = false
+		if
+		:: gone
+		:: !gone -> world_reads(i, silent[i] || left[i])
+		fi;
+		d_step {
+			silent[i] = false;
+			left[i] = false;
+			exists[i] = 0;
+			unheard[i] = false;
+			gone = false;
+			deleted = false;
+			deletes = 0;
+			status = 0;
+			verdict = 0;
+			once_more = false
+		}
 #endif
 	:: else
 	fi
@@ -321,10 +406,12 @@ inline swift_store(i) {
 		fi
 	od;
 	/* Nobody asks for these again; that is the same state then. */
-	tries = 0;
-	status = 0;
-	verdict = 0;
-	once_more = false
+	atomic {
+		tries = 0;
+		status = 0;
+		verdict = 0;
+		once_more = false
+	}
 }
 
 /* ---- deliver.c ---------------------------------------------------------- */
@@ -342,8 +429,8 @@ inline withdraw() {
 	od
 }
 
-inline refuse() {
-	r = REPLY_4YZ;
+inline refuse(reply) {
+	r = reply;
 	withdraw()
 }
 
@@ -351,7 +438,7 @@ inline refuse() {
 inline refuse_message() {
 	if
 	:: true
-	:: refuse()
+	:: world_objects(); refuse(objection)
 	fi
 }
 
@@ -359,7 +446,7 @@ inline refuse_message() {
 inline refuse_verdict() {
 	if
 	:: true
-	:: refuse()
+	:: world_objects(); refuse(objection)
 	fi
 }
 
@@ -375,7 +462,11 @@ inline add_places() {
 }
 
 inline refuse_store() {
+#ifdef REFUSED_IS_5YZ
+	r = REPLY_5YZ;
+#else
 	r = REPLY_4YZ;
+#endif
 	withdraw()
 }
 
@@ -383,14 +474,14 @@ inline refuse_store() {
 inline refuse_late() {
 	if
 	:: true
-	:: refuse()
+	:: refuse(REPLY_4YZ)
 	fi
 }
 
 inline store_all() {
 	if
 	:: true
-	:: to[0] || to[1] -> refuse() /* no memory */
+	:: to[0] || to[1] -> refuse(REPLY_4YZ) /* no memory */
 	fi;
 	i = 0;
 	do
@@ -415,7 +506,8 @@ inline stay_in_doubt() {
 	dot_in_doubt = true;
 	i = 0;
 	do
-	:: i < ACCOUNTS -> NAMED(i) = to[i]; i++
+	:: i < ACCOUNTS && to[i] -> world_reads(i, dot_lost); i++
+	:: i < ACCOUNTS && !to[i] -> i++
 	:: else -> break
 	od;
 	r = REPLY_4YZ
@@ -425,7 +517,12 @@ inline refuse_inject() {
 	if
 	:: outcome == INJECT_OK
 	:: outcome == INJECT_IN_DOUBT -> stay_in_doubt()
-	:: else -> refuse()
+#ifdef REFUSED_IS_IN_DOUBT
+	:: outcome == INJECT_REFUSED -> stay_in_doubt()
+#else
+	:: outcome == INJECT_REFUSED -> refuse(objection)
+#endif
+	:: outcome == INJECT_FAILED -> refuse(REPLY_4YZ)
 	fi
 }
 
@@ -433,7 +530,7 @@ inline inject_content() {
 	may_die();
 	if
 	:: outcome = INJECT_OK
-	:: outcome = INJECT_REFUSED
+	:: world_objects(); outcome = INJECT_REFUSED
 	:: outcome = INJECT_FAILED
 	fi
 }
@@ -462,7 +559,7 @@ inline deliver_commit() {
 		add_places();
 		if
 		:: true
-		:: refuse() /* no memory */
+		:: refuse(REPLY_4YZ) /* no memory */
 		fi
 	:: else
 	fi;
@@ -518,7 +615,14 @@ inline receive() {
 	deliver_commit()
 #else
 	deliver_commit();
+#ifdef SILENT_IN_DOUBT
+	if
+	:: dot_in_doubt
+	:: else -> answer(r)
+	fi
+#else
 	answer(r)
+#endif
 #endif
 }
 
@@ -541,7 +645,7 @@ inline receive() {
 #define QUEUED_4YZ queued_4yz
 #endif
 
-bool holds_stored, holds_forwarded, holds_named;
+bool holds_stored, holds_forwarded, holds_named, holds_replied, holds_permanent;
 
 init {
 	byte n;
@@ -552,9 +656,16 @@ end:	skip;
 		holds_stored = sent != REPLY_2YZ || (STORED(0) && STORED(1) &&
 			(!to_others || forwarded));
 		assert(holds_stored);
-		holds_forwarded = !(forwarded && sent == REPLY_4YZ) ||
+		holds_forwarded = !(forwarded &&
+			(sent == REPLY_4YZ || sent == REPLY_5YZ)) ||
 			LOST || QUEUED_4YZ;
 		assert(holds_forwarded);
+		holds_believed = !dot_in_doubt || dot_lost;
+		assert(holds_believed);
+		holds_replied = died || sent != NONE;
+		assert(holds_replied);
+		holds_permanent = sent != REPLY_5YZ || objection == REPLY_5YZ;
+		assert(holds_permanent);
 		i = 0;
 		do
 		:: i < ACCOUNTS ->
