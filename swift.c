@@ -228,10 +228,10 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	p->status = r->status;
 	p->retry_after_ms = r->retry_after_ms;
 	/* It may be there: a 503 says that fewer copies are than should be. */
-	if (r->read != NULL &&
-	    (r->resent || fault == HTTP_NO_ANSWER || r->status / 100 == 2 ||
-		r->status / 100 == 5))
-		p->exists++;
+	if (r->read != NULL)
+		p->exists += r->resent + (fault == HTTP_NO_ANSWER ||
+					     r->status / 100 == 2 ||
+					     r->status / 100 == 5);
 	buf_reset(&p->reason);
 	add_answer(r, &p->reason);
 	buf_reset(&p->trans);
@@ -244,8 +244,9 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	 * Envoy says that by 503, by which others say that they did not begin.
 	 */
 	p->unheard |=
-	    r->read != NULL && (fault == HTTP_NO_ANSWER ||
-				   (r->status / 100 == 5 && *trans == '\0'));
+	    r->resent ||
+	    (r->read != NULL && (fault == HTTP_NO_ANSWER ||
+				    (r->status / 100 == 5 && *trans == '\0')));
 	if (fault == HTTP_MISCONFIGURED)
 		return settle(p, SWIFT_MISCONFIGURED, VERDICT_DONE, "");
 	for (i = 0; i < COUNT(meanings); i++)

@@ -25,16 +25,14 @@
  *
  * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412, TRUST_202,
  * NO_WITHDRAW, NO_DELETE, NOT_FOUND_IS_GONE, ANY_5XX_IS_SWIFTS,
- * REFUSED_IS_IN_DOUBT, REFUSED_IS_5YZ and SILENT_IN_DOUBT each put a fault into
- * the program that must show.  -DWITHOUT_LOST and WITHOUT_QUEUED_4YZ each take
+ * RESENT_IS_OVER, REFUSED_IS_IN_DOUBT, REFUSED_IS_5YZ and SILENT_IN_DOUBT each
+ * put a fault into the program that must show.  -DWITHOUT_LOST and WITHOUT_QUEUED_4YZ each take
  * one window out of what must hold.
  *
  * This is assumed of the world; each option takes one away, and then an object
  * may stay that no line names:
  *
  *   LATE            a PUT which Swift itself has answered is over
- *   RESENT_LATE     so is one that libcurl sent again, as its connection was
- *                   dead: no server in front still hands it on
  *   STALE_404       where HEAD or DELETE are answered 404 nothing is there,
  *                   on none of Swift's disks
  *   REFUSED_LEAVES  a PUT that was refused (4xx) has left nothing
@@ -120,7 +118,7 @@ inline world_catches_up(i) {
 }
 
 /* If-None-Match: *.  5yz, 202 and silence say nothing of what is there. */
-inline world_put(i, may_go_on) {
+inline world_put(i) {
 	may_die();
 	world_catches_up(i);
 	if
@@ -150,7 +148,7 @@ inline world_put(i, may_go_on) {
 		:: status = BROKEN
 		:: status = NO_ANSWER
 		:: status = NOT_SENT
-		:: may_go_on -> COMING(i) = ONE_MORE(COMING(i));
+		:: COMING(i) = ONE_MORE(COMING(i));
 			if
 			:: status = GIVEN_UP
 			:: status = NO_ANSWER
@@ -164,8 +162,7 @@ inline world_put(i, may_go_on) {
 	:: status = NO_ANSWER
 	:: status = NOT_SENT
 	fi;
-	silent[i] = silent[i] || status == GIVEN_UP ||
-		(status == NO_ANSWER && may_go_on)
+	silent[i] = silent[i] || status == GIVEN_UP || status == NO_ANSWER
 }
 
 #ifdef STALE_404
@@ -242,37 +239,38 @@ byte deletes;
 
 /*
  * Over a connection that turns out to be closed libcurl sends a request again
- * by itself: the first one is over then, and may have been done.
+ * by itself: the first one may have been done, or go on.
  */
-#ifdef RESENT_LATE
-#define GOES_ON true
+#ifdef RESENT_IS_OVER
+#define MAY_COME false
 #else
-#define GOES_ON false
+#define MAY_COME resent
 #endif
 
 inline try_store(i) {
 	stored = false;
 	resent = false;
+	world_put(i);
 	if
-	:: world_put(i, true)
-	:: world_put(i, GOES_ON);
-		if
-		:: status == NO_ANSWER -> resent = true; world_put(i, true)
-		:: else
-		fi
+	:: status == NO_ANSWER -> resent = true; world_put(i)
+	:: true
 	fi;
 	atomic {
 #ifdef ANY_5XX_IS_SWIFTS
-		unheard[i] = unheard[i] || status == NO_ANSWER;
+		unheard[i] = unheard[i] || MAY_COME || status == NO_ANSWER;
 #else
-		unheard[i] = unheard[i] || status == NO_ANSWER ||
+		unheard[i] = unheard[i] || MAY_COME || status == NO_ANSWER ||
 			status == GIVEN_UP;
 #endif
 		if
-		:: resent || status == OK || status == OTHER_ETAG ||
+		:: status == OK || status == OTHER_ETAG ||
 			status == OTHER_2XX || status == BROKEN ||
 			status == GIVEN_UP || status == NO_ANSWER ->
 			exists[i] = ONE_MORE(exists[i])
+		:: else
+		fi;
+		if
+		:: resent -> exists[i] = ONE_MORE(exists[i])
 		:: else
 		fi;
 		resent = false

@@ -52,10 +52,11 @@ FAULTS = {"ANY_2XX": "stored", "NO_ETAG": "stored", "DOT_FIRST": "forwarded",
           "REPLY_FIRST": "stored", "TRUST_412": "stored",
           "TRUST_202": "named", "NO_WITHDRAW": "named",
           "NOT_FOUND_IS_GONE": "named", "ANY_5XX_IS_SWIFTS": "named",
+          "RESENT_IS_OVER": "named",
           "NO_DELETE": "believed", "REFUSED_IS_IN_DOUBT": "believed",
           "SILENT_IN_DOUBT": "replied", "REFUSED_IS_5YZ": "permanent"}
 # What is assumed of the world.
-ASSUMED = ("LATE", "RESENT_LATE", "STALE_404", "REFUSED_LEAVES")
+ASSUMED = ("LATE", "STALE_404", "REFUSED_LEAVES")
 
 Found = collections.namedtuple("Found", "violated states seconds")
 

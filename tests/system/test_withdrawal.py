@@ -78,7 +78,10 @@ def places(paths):
 @pytest.mark.parametrize("fault", UNKNOWN)
 def test_what_the_last_try_may_have_stored_is_deleted(fault, bench, store):
     store.always("PUT", stored(UNKNOWN[fault]))
-    log = deliver(bench, store, 452 if fault == "507" else 451, timeout="1")
+    # No log in: over a connection that is kept libcurl would send it twice.
+    log = deliver(bench, store, 452 if fault == "507" else 451, timeout="1",
+                  auth_version="tempurl", temp_url_key="k",
+                  storage_url=store.storage_url)
     assert [request.path for request in store.of("DELETE")] == [
         store.of("PUT")[0].path]
     assert store.objects == {}
@@ -173,6 +176,17 @@ def test_one_of_several_tries_may_still_arrive(bench, store):
     log = deliver(bench, store, retries="1")
     assert store.objects == {}
     store.apply(store.of("PUT")[-1])
+    assert doubts(log) == places(store.objects)
+
+
+def test_what_libcurl_sends_again_may_still_arrive(bench, store):
+    """A kept connection ends without an answer: it sends the upload again, and
+    a server in front may still hand on the first one."""
+    store.once("PUT", drop)
+    store.always("PUT", answer(413))
+    log = deliver(bench, store, 452)
+    assert store.kinds() == ["AUTH", "PUT", "PUT", "DELETE"]
+    store.apply(store.of("PUT")[0])
     assert doubts(log) == places(store.objects)
 
 
