@@ -37,7 +37,8 @@ class Entry:
     pid: int = 0
     faults: list = dataclasses.field(default_factory=list)
     paused: float = 0       # seconds, by us
-    heard: float = None     # seconds until rspamd's answer had passed, at most
+    heard: list = dataclasses.field(default_factory=list)
+    # Seconds until rspamd's answers had passed.
     left: list = dataclasses.field(default_factory=list)    # files
     logins: list = dataclasses.field(default_factory=list)  # how they ended
     report: str = ""        # of a sanitizer
@@ -67,7 +68,7 @@ def read(path):
                 entry.waited = max(entry.waited, noted["waited"])
                 entry.paused = noted.get("paused", 0)
             elif what == "heard":
-                entry.heard = max(entry.heard or 0, noted["heard"])
+                entry.heard.append(noted["heard"])
             else:
                 for key, value in noted.items():
                     setattr(entry, key, value)

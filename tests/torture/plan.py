@@ -279,6 +279,8 @@ def attempt(number, rng, entries=ENTRIES, kinds=KINDS):
         if fault:
             made.faults.append(fault)
     made.refused = "f" in made.targets and rng.randrange(10) == 0
+    if made.refused:
+        made.size = max(made.size, 300)     # Its subject is why.
     possible = {"postfix": WITH_POSTFIX, "pids": IN_NAMESPACE}.get(made.entry)
     if possible:
         made.faults = [fault for fault in made.faults
