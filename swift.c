@@ -228,10 +228,12 @@ perform(struct swift *s, struct swift_put *p, struct http_request *r,
 	p->status = r->status;
 	p->retry_after_ms = r->retry_after_ms;
 	/* It may be there: a 503 says that fewer copies are than should be. */
-	if (r->read != NULL)
-		p->exists += r->resent + (fault == HTTP_NO_ANSWER ||
-					     r->status / 100 == 2 ||
-					     r->status / 100 == 5);
+	if (r->read != NULL &&
+	    (fault == HTTP_NO_ANSWER || r->status / 100 == 2 ||
+		r->status / 100 == 5))
+		p->exists++;
+	if (r->resent)
+		p->exists++; /* the one before */
 	buf_reset(&p->reason);
 	add_answer(r, &p->reason);
 	buf_reset(&p->trans);
