@@ -11,7 +11,7 @@ import swiftclient
 
 from . import front, mails
 from .ledger import Entry
-from .plan import PATIENCE, TIMEOUT
+from .plan import MIB, PATIENCE, TIMEOUT
 from .world import FORWARDS, REFUSED
 
 SENDER = re.compile(rb"(?m)^X-Mail-Args: <t(\d+)@client\.example>")
@@ -329,7 +329,14 @@ class Reconciled:
             answer.startswith(tuple(wanted)) for answer in entry.answers)
         return not (as_wanted or attempt.entry == "postfix" or
                     attempt.rspamd == "required" or
-                    self.is_hurt(set(HARMLESS)))
+                    self.is_hurt(self.harmless))
+
+    @property
+    def harmless(self):
+        """Sides whose faults cost no mail; with libcurl's Expect the proxy
+        says 100 Continue itself, and a 401 is lost where Swift closes."""
+        return set(HARMLESS) - (
+            {"token"} if self.attempt.size > MIB else set())
 
     def is_hurt(self, harmless):
         """Whether anything but what is on these sides was in its way."""
@@ -341,7 +348,7 @@ class Reconciled:
 
     def may_doubt(self):
         """Whether anything could leave an object in doubt."""
-        harmless = set(HARMLESS) | {"spool"}
+        harmless = self.harmless | {"spool"}
         if all(SAYS_NO.match(str(fault)) for fault in self.attempt.faults
                if fault.side == "behind"):
             harmless.add("behind")
