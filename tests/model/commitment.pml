@@ -26,8 +26,8 @@
  * -DANY_2XX, NO_ETAG, DOT_FIRST, REPLY_FIRST, TRUST_412, TRUST_202,
  * NO_WITHDRAW, NO_DELETE, NOT_FOUND_IS_GONE, ANY_5XX_IS_SWIFTS,
  * RESENT_IS_OVER, REFUSED_IS_IN_DOUBT, REFUSED_IS_5YZ and SILENT_IN_DOUBT each
- * put a fault into the program that must show.  -DWITHOUT_LOST and WITHOUT_QUEUED_4YZ each take
- * one window out of what must hold.
+ * put a fault into the program that must show.  -DWITHOUT_LOST and
+ * WITHOUT_QUEUED_4YZ each take one window out of what must hold.
  *
  * This is assumed of the world; each option takes one away, and then an object
  * may stay that no line names:
@@ -106,8 +106,9 @@ inline world_reads(i, cause) {
 }
 
 /*
- * What went on without an answer of Swift's is done before the next request of that name,
- * or after all of them; if there is an object by then, it is refused (412).
+ * What went on without an answer of Swift's is done before the next request of
+ * that name, or after all of them; if there is an object by then, it is refused
+ * (412).
  */
 inline world_catches_up(i) {
 	do
