@@ -9,7 +9,7 @@ on) and content.inside (half of what came first has), and dot like a verb.
 
 import time
 
-from .store import SLOWLY, Cut, Proxy, receive
+from .store import Cut, Proxy, receive
 
 
 class Behind(Proxy):
@@ -91,7 +91,7 @@ class Behind(Proxy):
                 continue
             if throttled:
                 time.sleep(0.1)
-            window += receive(client, SLOWLY if throttled else 1 << 16)
+            window += receive(client, throttled)
         upstream.sendall(window[before:end + 2])
         files["client"] = window[end + 5:]
         self.command(client, upstream, files, "dot", self.count("dot"),

@@ -36,7 +36,7 @@ FAILS, LOG_FAILS = "failcalls: begins", "failcalls: the log"
 # Lines of what became of a mail.
 OUTCOME = re.compile("^(stored|forwarded|deferred|rejected|in-doubt|lost): ")
 # What costs no mail.
-HARMLESS = ("rspamd", "token")
+HARMLESS = {"rspamd", "token"}
 # What rspamd's verdict is for the client.
 REPLIES = {"reject": "550 5.7.1 reject, as you wish",
            "soft reject": "451 4.7.1"}
@@ -335,8 +335,7 @@ class Reconciled:
     def harmless(self):
         """Sides whose faults cost no mail; with libcurl's Expect the proxy
         says 100 Continue itself, and a 401 is lost where Swift closes."""
-        return set(HARMLESS) - (
-            {"token"} if self.attempt.size > MIB else set())
+        return HARMLESS - {"token"} if self.attempt.size > MIB else HARMLESS
 
     def is_hurt(self, harmless):
         """Whether anything but what is on these sides was in its way."""

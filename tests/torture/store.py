@@ -157,8 +157,8 @@ class Proxy:
         return None, ""
 
 
-def receive(sock, size=1 << 16):
-    octets = sock.recv(size)
+def receive(sock, slowly=False, size=1 << 16):
+    octets = sock.recv(SLOWLY if slowly else size)
     if not octets:
         raise Cut()
     return octets
@@ -184,7 +184,7 @@ class Store(Proxy):
         while True:
             # As much as kind() reads, and less than any head.
             while len(buffered) < PART:
-                buffered += receive(client, PART - len(buffered))
+                buffered += receive(client, size=PART - len(buffered))
             kind = self.kind(buffered)
             number = self.count(kind)
             self.at(f"{kind}.part", number, client)
@@ -250,8 +250,7 @@ class Store(Proxy):
         upstream.sendall(head[:-2] + b"Connection: close\r\n\r\n")
         left, half, throttled = size, size // 2, False
         while left > 0:
-            piece = buffered or receive(client,
-                                        SLOWLY if throttled else 1 << 16)
+            piece = buffered or receive(client, throttled)
             piece, buffered = piece[:left], piece[left:]
             if half >= 0 and size - left + len(piece) > half:
                 action, _ = self.at(f"{kind}.body", number, client)
